@@ -1,0 +1,82 @@
+#pragma once
+/// One exception type for everything that a file, an argument or a config can do wrong.
+
+#include <cstdint>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "dit/version.hpp"
+
+namespace dit::inline DIT_ABI {
+
+/// What went wrong. `name(code)` gives the spelling below.
+// clang-format off
+#define DIT_ERROR_CODES(X)                                                                                         \
+  X(io_open) X(not_regular_file) X(io_read) X(io_write) X(file_too_small) X(file_truncated) X(file_changed)         \
+  X(header_length_out_of_range) X(header_too_large) X(header_not_utf8) X(header_bad_start) X(header_json)           \
+  X(header_json_depth) X(too_many_tensors) X(duplicate_name) X(duplicate_field) X(bad_metadata) X(bad_name)         \
+  X(bad_entry) X(missing_field) X(unknown_field) X(unknown_dtype) X(unsupported_dtype) X(bad_shape) X(bad_integer)  \
+  X(bad_rank) X(size_overflow) X(bad_offsets) X(size_mismatch) X(offsets_overlap) X(offsets_gap) X(trailing_bytes)  \
+  X(bad_index) X(unsafe_path) X(shard_missing) X(tensor_missing) X(unexpected_tensor) X(shape_mismatch)             \
+  X(bad_config) X(non_finite_weight) X(out_of_memory) X(bad_input_shape) X(bad_schedule) X(bad_guidance)            \
+  X(bad_option) X(bad_condition) X(aliasing) X(busy) X(bad_state) X(unsupported_isa)
+// clang-format on
+
+enum class errc : std::uint8_t {
+#define DIT_ENUMERATOR(name) name,
+  DIT_ERROR_CODES(DIT_ENUMERATOR)
+#undef DIT_ENUMERATOR
+};
+
+constexpr std::string_view name(errc code) noexcept {
+  constexpr std::string_view names[] = {
+#define DIT_NAME(name) #name,
+      DIT_ERROR_CODES(DIT_NAME)
+#undef DIT_NAME
+  };
+  return names[static_cast<std::size_t>(code)];
+}
+
+/// Where it went wrong, as far as it applies.
+struct Where {
+  std::string file = {};                     ///< path as the caller gave it
+  std::string tensor = {};                   ///< tensor or argument
+  std::optional<std::uint64_t> offset = {};  ///< byte in the file
+};
+
+/// Thrown for every malformed file, argument and config; derives from std::runtime_error, so it can be caught as
+/// that in objects that were compiled with other flags. `what()` reads "shape_mismatch: <sentence> (file f, ...)".
+class Error : public std::runtime_error {
+ public:
+  Error(errc code, std::string_view sentence, Where where = {})
+      : std::runtime_error(compose(code, sentence, where)), code_(code), where_(std::move(where)) {}
+
+  errc code() const noexcept { return code_; }
+  const Where& where() const noexcept { return where_; }
+
+ private:
+  static std::string compose(errc code, std::string_view sentence, const Where& where) {
+    std::string text = std::string(name(code)) + ": " + std::string(sentence);
+    std::string place;
+    const auto add = [&place](std::string_view what, const std::string& value) {
+      place += (place.empty() ? "" : ", ") + std::string(what) + " " + value;
+    };
+    if (!where.file.empty()) add("file", where.file);
+    if (!where.tensor.empty()) add("tensor", where.tensor);
+    if (where.offset) add("byte", std::to_string(*where.offset));
+    return place.empty() ? text : text + " (" + place + ")";
+  }
+
+  errc code_;
+  Where where_;
+};
+
+/// Throws `Error(code, sentence)` unless `condition` holds.
+inline void require(bool condition, errc code, std::string_view sentence) {
+  if (!condition) throw Error(code, sentence);
+}
+
+}  // namespace dit::inline DIT_ABI
