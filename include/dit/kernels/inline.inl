@@ -1,0 +1,13 @@
+// For a simd_*.hpp that has just defined DIT_TARGET: a small function that becomes part of its caller, and a loop
+// of constant length that is to disappear.
+#if defined(_MSC_VER) && !defined(__clang__)
+#define DIT_INLINE __forceinline
+#define DIT_UNROLL
+#else
+#define DIT_INLINE inline __attribute__((always_inline)) DIT_TARGET
+#if defined(__clang__)
+#define DIT_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define DIT_UNROLL _Pragma("GCC unroll 32")
+#endif
+#endif

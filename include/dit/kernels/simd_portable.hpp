@@ -1,0 +1,197 @@
+#pragma once
+/// The kernels in plain C++, for float and double: the reference, and what runs where nothing faster is known.
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#include "dit/kernels/table.hpp"
+
+#define DIT_TARGET
+#include "dit/kernels/inline.inl"
+
+namespace dit::inline DIT_ABI::portable {
+
+/// Sixteen numbers, in parts that every machine has registers for.
+template <class T>
+struct Vec {
+#if defined(__GNUC__)
+  typedef T Part __attribute__((vector_size(16)));
+#else
+  using Part = T;
+#endif
+  static constexpr int parts = static_cast<int>(16 * sizeof(T) / sizeof(Part));
+  Part part[static_cast<std::size_t>(parts)];
+};
+
+inline constexpr Isa isa = Isa::portable;
+inline constexpr int tile_strips = 1;  ///< that the micro-kernel treats at a time
+inline constexpr Blocking blocking{block_rows, block_pairs, 384, block_keys, block_queries};
+
+/// Rows of a panel: as many as sixteen 16-byte registers take, or thirty-two.
+#if defined(__aarch64__)
+template <class T>
+inline constexpr int panel_rows = sizeof(T) == 4 ? 6 : 3;
+#else
+template <class T>
+inline constexpr int panel_rows = sizeof(T) == 4 ? 2 : 1;
+#endif
+
+template <class T>
+DIT_INLINE Vec<T> load(const T* p) {
+  Vec<T> v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+template <class T>
+DIT_INLINE void store(T* p, const Vec<T>& v) {
+  std::memcpy(p, &v, sizeof v);
+}
+/// The first n numbers, n <= 16, and zeros.
+template <class T>
+DIT_INLINE Vec<T> load(const T* p, Index n) {
+  T lanes[16] = {};
+  for (Index i = 0; i < n; ++i) lanes[i] = p[i];
+  return load(lanes);
+}
+template <class T>
+DIT_INLINE void store(T* p, const Vec<T>& v, Index n) {
+  T lanes[16];
+  store(lanes, v);
+  for (Index i = 0; i < n; ++i) p[i] = lanes[i];
+}
+template <class T>
+DIT_INLINE Vec<T> broadcast(T x) {
+  Vec<T> v;
+  DIT_UNROLL for (int i = 0; i < Vec<T>::parts; ++i) v.part[i] = typename Vec<T>::Part{} + x;
+  return v;
+}
+template <class T>
+DIT_INLINE Vec<T> operator+(Vec<T> a, const Vec<T>& b) {
+  DIT_UNROLL for (int i = 0; i < Vec<T>::parts; ++i) a.part[i] = a.part[i] + b.part[i];
+  return a;
+}
+template <class T>
+DIT_INLINE Vec<T> operator-(Vec<T> a, const Vec<T>& b) {
+  DIT_UNROLL for (int i = 0; i < Vec<T>::parts; ++i) a.part[i] = a.part[i] - b.part[i];
+  return a;
+}
+template <class T>
+DIT_INLINE Vec<T> operator*(Vec<T> a, const Vec<T>& b) {
+  DIT_UNROLL for (int i = 0; i < Vec<T>::parts; ++i) a.part[i] = a.part[i] * b.part[i];
+  return a;
+}
+template <class T>
+DIT_INLINE Vec<T> operator/(Vec<T> a, const Vec<T>& b) {
+  DIT_UNROLL for (int i = 0; i < Vec<T>::parts; ++i) a.part[i] = a.part[i] / b.part[i];
+  return a;
+}
+/// a > b ? a : b, so b where either is NaN.
+template <class T>
+DIT_INLINE Vec<T> max(Vec<T> a, const Vec<T>& b) {
+  DIT_UNROLL for (int i = 0; i < Vec<T>::parts; ++i) a.part[i] = a.part[i] > b.part[i] ? a.part[i] : b.part[i];
+  return a;
+}
+/// a < b ? a : b, so b where either is NaN.
+template <class T>
+DIT_INLINE Vec<T> min(Vec<T> a, const Vec<T>& b) {
+  DIT_UNROLL for (int i = 0; i < Vec<T>::parts; ++i) a.part[i] = a.part[i] < b.part[i] ? a.part[i] : b.part[i];
+  return a;
+}
+/// x < y ? a : b
+template <class T>
+DIT_INLINE Vec<T> if_less(const Vec<T>& x, const Vec<T>& y, const Vec<T>& a, Vec<T> b) {
+  DIT_UNROLL for (int i = 0; i < Vec<T>::parts; ++i) b.part[i] = x.part[i] < y.part[i] ? a.part[i] : b.part[i];
+  return b;
+}
+
+/// f of every number.
+template <class T, class F>
+DIT_INLINE Vec<T> each(const Vec<T>& a, F f) {
+  T x[16];
+  store(x, a);
+  for (T& value : x) value = f(value);
+  return load(x);
+}
+
+/// a * b + c, rounded once where the machine can do that, else twice; the same everywhere in the program.
+template <class T>
+DIT_INLINE Vec<T> multiply_add(const Vec<T>& a, const Vec<T>& b, Vec<T> c) {
+#if defined(__FP_FAST_FMA) && defined(__FP_FAST_FMAF)
+  T x[16], y[16], z[16];
+  store(x, a), store(y, b), store(z, c);
+  for (int i = 0; i < 16; ++i) z[i] = std::fma(x[i], y[i], z[i]);
+  return load(z);
+#else
+  DIT_UNROLL for (int i = 0; i < Vec<T>::parts; ++i) c.part[i] = a.part[i] * b.part[i] + c.part[i];
+  return c;
+#endif
+}
+/// a * b + c, rounded once, whatever it costs.
+template <class T>
+DIT_INLINE Vec<T> fused(const Vec<T>& a, const Vec<T>& b, const Vec<T>& c) {
+  T x[16], y[16], z[16];
+  store(x, a), store(y, b), store(z, c);
+  for (int i = 0; i < 16; ++i) z[i] = std::fma(x[i], y[i], z[i]);
+  return load(z);
+}
+template <class T>
+DIT_INLINE Vec<T> root(const Vec<T>& a) {
+  return each(a, [](T x) { return std::sqrt(x); });
+}
+DIT_INLINE Vec<float> round(const Vec<float>& a) {
+  return each(a, [](float x) { return std::rint(x); });
+}
+/// p * 2^n for whole n in [-252, 254]; NaN if either is.
+DIT_INLINE Vec<float> times_power(const Vec<float>& p, const Vec<float>& n) {
+  const auto power = [](int e) {
+    const std::int32_t bits = (e + 127) << 23;
+    float x;
+    std::memcpy(&x, &bits, sizeof x);
+    return x;
+  };
+  float x[16], e[16];
+  store(x, p), store(e, n);
+  for (int i = 0; i < 16; ++i) {
+    const int whole = e[i] == e[i] ? static_cast<int>(e[i]) : 0;
+    x[i] = x[i] * power(whole / 2) * power(whole - whole / 2);
+  }
+  return load(x);
+}
+/// Row i, lane j becomes row j, lane i.
+template <class T>
+DIT_INLINE void transpose(Vec<T> (&v)[16]) {
+  T from[16][16], to[16][16];
+  std::memcpy(from, v, sizeof from);
+  for (int i = 0; i < 16; ++i) {
+    for (int j = 0; j < 16; ++j) to[j][i] = from[i][j];
+  }
+  std::memcpy(v, to, sizeof to);
+}
+
+// Double is the reference: the standard library's functions, one number at a time.
+DIT_INLINE Vec<double> exp(const Vec<double>& a) {
+  return each(a, [](double x) { return std::exp(x); });
+}
+DIT_INLINE Vec<double> exp2(const Vec<double>& a) {
+  return each(a, [](double x) { return std::exp2(x); });
+}
+DIT_INLINE Vec<double> silu(const Vec<double>& a) {
+  return each(a, [](double x) { return x / (1 + std::exp(-x)); });
+}
+DIT_INLINE Vec<double> gelu_tanh(const Vec<double>& a) {
+  return each(a, [](double x) {  // 1 + tanh(u) = 2 / (1 + e^-2u)
+    return x / (1 + std::exp(-1.5957691216057307 * (x + 0.044715 * x * x * x)));
+  });
+}
+DIT_INLINE Vec<double> gelu_erf(const Vec<double>& a) {
+  return each(a, [](double x) { return 0.5 * x * std::erfc(-0.70710678118654752 * x); });
+}
+
+#include "dit/kernels/body.inl"
+
+}  // namespace dit::inline DIT_ABI::portable
+
+#undef DIT_TARGET
+#undef DIT_INLINE
+#undef DIT_UNROLL

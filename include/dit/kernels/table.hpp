@@ -1,0 +1,79 @@
+#pragma once
+/// What an instruction set has to offer: the table of functions that the drivers (gemm, attention, rowwise) call.
+
+#include <cstdint>
+
+#include "dit/core/eigen.hpp"
+#include "dit/kernels/isa.hpp"
+
+namespace dit::inline DIT_ABI {
+
+/// What becomes of a linear layer's output.
+///   gelu_tanh: x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))),  gelu_erf: x/2 (1 + erf(x / sqrt 2)),
+///   silu: x / (1 + e^-x)
+enum class Activation : std::uint8_t { none, gelu_tanh, gelu_erf, silu };
+
+///   layer: (x - mean) / sqrt(var + eps),  rms: x / sqrt(mean(x^2) + eps)
+enum class Norm : std::uint8_t { layer, rms };
+
+/// Numbers in a row of a tile, which is what two strips give.
+inline constexpr Index tile_width = 32;
+
+/// What a task takes at most, for every instruction set, since memory is planned before one is chosen.
+inline constexpr Index block_rows = 336, block_pairs = 4;
+inline constexpr Index block_keys = 128, block_queries = 64;
+
+/// How the drivers cut their loops. No choice changes a bit of a GEMM's result; attention depends on `keys` alone.
+struct Blocking {
+  Index rows;     ///< of A in a GEMM task, so that a block of them stays in L2
+  Index pairs;    ///< of strips in a GEMM task
+  Index depth;    ///< steps of k between two visits of a tile, so that a panel stays in L1
+  Index keys;     ///< in a block of attention
+  Index queries;  ///< in a task of attention, a multiple of tile_width
+};
+
+/// A tile is [rows][tile_width], a panel [depth][rows], a strip [depth][16]. Nothing reads or writes beyond the
+/// extents given; pointers need no alignment. All lanes are treated alike, so no result depends on where a number
+/// lies.
+template <class T>
+struct Kernels {
+  Isa isa;
+  int panel_rows;  ///< the most rows that a panel has here
+  Blocking blocking;
+
+  /// tile (+)= panel^T strips: `rows` <= panel_rows, `strips` 1 or 2. Step k of strip s starts at
+  /// w + k * w_step + s * w_strip. Each element is one chain of multiply-adds over ascending k, starting from the
+  /// tile if `accumulate`, else from 0. Columns of an absent second strip are left alone.
+  void (*multiply)(int rows, int strips, Index depth, const T* panel, const T* w, Index w_step, Index w_strip,
+                   bool accumulate, T* tile);
+
+  /// to[c * to_stride + r] = from[r * from_stride + c] for r < rows <= 16, c < columns.
+  void (*transpose)(const T* from, Index from_stride, Index rows, Index columns, T* to, Index to_stride);
+
+  // Tile verbs: `columns` <= tile_width of every row.
+  void (*add_bias)(T* tile, Index rows, Index columns, const T* bias);
+  void (*store)(const T* tile, Index rows, Index columns, T* y, Index stride);
+  /// x += gate * tile; a null gate is 1.
+  void (*add_gated)(const T* tile, Index rows, Index columns, const T* gate, T* x, Index stride);
+
+  // Verbs on contiguous numbers; y may be x.
+  void (*activate)(Activation activation, const T* x, Index n, T* y);
+  /// The two numbers that normalise a row: (x - mean) * rstd. RMS has mean 0.
+  void (*statistics)(Norm norm, const T* x, Index n, T eps, T* mean, T* rstd);
+  /// y = (1 + scale) * ((x - mean) * rstd * weight + bias) + shift; a null pointer leaves its factor or term out.
+  void (*normalise)(const T* x, Index n, T mean, T rstd, const T* weight, const T* bias, const T* scale,
+                    const T* shift, T* y);
+  void (*softmax)(const T* x, Index n, T* y);
+
+  // Attention verbs: scores are [keys][tile_width], in units of log 2; `max`, `sum`, `factor` have tile_width
+  // numbers.
+  /// scores <- 2^(scores - max') with max' = max(max, scores); factor = 2^(max - max'); sum <- sum * factor +
+  /// scores.
+  void (*online_softmax)(T* scores, Index keys, T* max, T* sum, T* factor);
+  /// tile *= factor, row by row.
+  void (*scale)(T* tile, Index rows, const T* factor);
+  /// tile /= sum, row by row; 0 where sum is 0.
+  void (*divide)(T* tile, Index rows, const T* sum);
+};
+
+}  // namespace dit::inline DIT_ABI
