@@ -1,0 +1,279 @@
+#pragma once
+/// DiT: Scalable Diffusion Models with Transformers (arXiv:2212.09748; facebookresearch/DiT, models.py).
+
+#include <algorithm>
+#include <array>
+#include <span>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "dit/nn/depatchify.hpp"
+#include "dit/nn/dit_block.hpp"
+#include "dit/nn/embed.hpp"
+#include "dit/nn/layout.hpp"
+#include "dit/nn/patchify.hpp"
+
+namespace dit::inline DIT_ABI {
+
+struct DiTConfig {
+  int width;
+  int depth;
+  int heads;
+  int patch;
+  int input = 32;           ///< side of the latents that `pos_embed` is stored for; the model takes others as well
+  int in_channels = 4;
+  bool learn_sigma = true;  ///< twice as many channels out as in: eps and variance logits
+  int classes = 1000;
+  bool null_class = true;  ///< one more row in the class table, for guidance
+  int mlp_ratio = 4;
+
+  constexpr int out_channels() const { return learn_sigma ? 2 * in_channels : in_channels; }
+  constexpr int labels() const { return classes + (null_class ? 1 : 0); }
+  constexpr BlockConfig block() const { return {width, heads, mlp_ratio * width}; }
+};
+
+// The published sizes (arXiv:2212.09748, table 1), for latents of 256 x 256 images. Their 512 x 512 checkpoint is
+// the same model with a larger table.
+inline constexpr DiTConfig dit_s_2{.width = 384, .depth = 12, .heads = 6, .patch = 2};
+inline constexpr DiTConfig dit_s_4{.width = 384, .depth = 12, .heads = 6, .patch = 4};
+inline constexpr DiTConfig dit_s_8{.width = 384, .depth = 12, .heads = 6, .patch = 8};
+inline constexpr DiTConfig dit_b_2{.width = 768, .depth = 12, .heads = 12, .patch = 2};
+inline constexpr DiTConfig dit_b_4{.width = 768, .depth = 12, .heads = 12, .patch = 4};
+inline constexpr DiTConfig dit_b_8{.width = 768, .depth = 12, .heads = 12, .patch = 8};
+inline constexpr DiTConfig dit_l_2{.width = 1024, .depth = 24, .heads = 16, .patch = 2};
+inline constexpr DiTConfig dit_l_4{.width = 1024, .depth = 24, .heads = 16, .patch = 4};
+inline constexpr DiTConfig dit_l_8{.width = 1024, .depth = 24, .heads = 16, .patch = 8};
+inline constexpr DiTConfig dit_xl_2{.width = 1152, .depth = 28, .heads = 16, .patch = 2};
+inline constexpr DiTConfig dit_xl_4{.width = 1152, .depth = 28, .heads = 16, .patch = 4};
+inline constexpr DiTConfig dit_xl_8{.width = 1152, .depth = 28, .heads = 16, .patch = 8};
+inline constexpr DiTConfig dit_xl_2_512{.width = 1152, .depth = 28, .heads = 16, .patch = 2, .input = 64};
+
+/// The modulations of all layers of a DiT for a number of conditioning vectors: all that time and class ever say.
+/// Row r of every matrix belongs to vector r.
+template <DiTConfig config, class R>
+struct DiTModulations {
+  static constexpr Index per_block = 6 * Index{config.width};
+  static constexpr Index per_vector = config.depth * per_block + 2 * config.width;
+
+  const R* data = nullptr;
+  Index vectors = 0;    ///< in the table
+  Index first = 0;      ///< the one of the batch's first sample
+
+  Chunks<R, config.width, 6> block(Index layer) const { return {data + (layer * vectors + first) * per_block}; }
+  Chunks<R, config.width, 2> final_layer() const {
+    return {data + config.depth * vectors * per_block + first * 2 * config.width};
+  }
+};
+
+/// DiT with adaLN-Zero blocks, class-conditional (arXiv:2212.09748, 3.2; models.py, DiT):
+///   X <- Patchify(x) + positions
+///   c <- MLP2(timestep features(t)) + E[y]
+///   X <- Block_l(X, SiLU(c)),  l = 1 .. depth
+///   out <- Depatchify(modulate(LN(X), Linear(SiLU(c))))
+///
+/// Takes latents x [B, C, H, W] of any height and width that the patch divides, times t [B] (steps of the 1000-step
+/// chain; 1000 * sigma for models trained as flows), classes y [B] with `null_class` for "none"; gives
+/// [B, out_channels, H, W]. A model is const while it runs and may be shared by threads, each with its Workspace.
+template <DiTConfig config_, class T = float>
+struct DiT {
+  static constexpr DiTConfig config = config_;
+  static constexpr int width = config.width;
+  static constexpr int null_class = config.classes;
+  static constexpr std::string_view family = "dit";
+  static_assert(config.width > 0 && config.heads > 0 && config.width % config.heads == 0,
+                "DiT: the number of heads does not divide the width");
+  static_assert(config.depth > 0 && config.depth <= 1000, "DiT: depth must be in 1 .. 1000");
+  static_assert(config.patch > 0 && config.input % config.patch == 0, "DiT: the patch does not divide the input");
+  static_assert(config.in_channels > 0 && config.classes > 0 && config.mlp_ratio > 0,
+                "DiT: channels, classes and mlp_ratio must be positive");
+
+  using R = real<T>;
+  using scalar = T;
+  using Modulations = DiTModulations<config, R>;
+  template <class U>
+  using with_scalar = DiT<config, U>;
+
+  PositionEmbedding<config.input / config.patch, width, T> pos_embed;
+  Patchify<config.in_channels, config.patch, width, T> x_embedder;
+  TimestepEmbedder<width, T> t_embedder;
+  LabelEmbedder<config.labels(), width, T> y_embedder;
+  std::array<DiTBlock<config.block(), T>, config.depth> blocks;
+  FinalLayer<width, config.patch, config.out_channels(), T> final_layer;
+
+  static constexpr void visit(auto&& f, auto&... self) {
+    f("pos_embed", self.pos_embed...);
+    f("x_embedder.proj", self.x_embedder...);
+    f("t_embedder", self.t_embedder...);
+    f("y_embedder", self.y_embedder...);
+    f("blocks", self.blocks...);
+    f("final_layer", self.final_layer...);
+  }
+
+  // Layouts differ in more than names (diffusers: models/embeddings.py, CombinedTimestepLabelEmbeddings; attention.py,
+  // BasicTransformerBlock): the space between the time frequencies, and the eps of each block's second norm.
+  void set_layout(Layout layout) { layout_ = layout; }
+  Layout layout() const { return layout_; }
+  double frequency_divisor() const { return layout_ == Layout::original ? 128 : 127; }
+  double mlp_norm_eps() const { return layout_ == Layout::original ? 1e-6 : 1e-5; }
+
+  /// Tensors that follow from the config: a checkpoint may leave them out.
+  static constexpr std::array<std::string_view, 1> derived{"pos_embed"};
+  void fill_derived() { pos_embed.fill(); }
+
+  /// The modulations for vectors c(t_r, y_r), one GEMM per layer, into `table` [Modulations::per_vector * rows].
+  void modulations(std::span<const R> t, std::span<const int> y, R* table, Workspace& workspace) const {
+    require(!t.empty() && t.size() == y.size(), errc::bad_condition, "there must be one time and one class per sample");
+    require(!x_embedder.weight.empty(), errc::bad_state, "this model has no weights: load or initialise it first");
+    const Index rows = static_cast<Index>(t.size());
+    const auto scope = workspace.scope();
+    const auto c = take_tokens<R, width>(rows, 1, workspace);
+    store(c, t_embedder(t, frequency_divisor(), workspace), workspace);
+    y_embedder.add_to(c, y);
+    silu(c.data, c.size(), c.data);
+    for (const auto& block : blocks) {
+      block.adaLN_modulation(c, table, workspace);
+      table += rows * Modulations::per_block;
+    }
+    final_layer.adaLN_modulation(c, table, workspace);
+  }
+
+  /// out = DiT(x, c) with the modulations of c computed beforehand, see `modulations`.
+  void operator()(View<const R, 4> x, const Modulations& m, View<R, 4> out, Workspace& workspace) const {
+    const auto lease = workspace.lease();
+    forward(x, m, out, workspace);
+  }
+
+  /// out = DiT(x, t, y)
+  void operator()(View<const R, 4> x, std::span<const R> t, std::span<const int> y, View<R, 4> out,
+                  Workspace& workspace) const {
+    const auto lease = workspace.lease();
+    const auto scope = workspace.scope();
+    require(static_cast<Index>(t.size()) == x.shape[0], errc::bad_condition, "there must be one time per sample");
+    R* table = workspace.take<R>(Modulations::per_vector * x.shape[0]);
+    modulations(t, y, table, workspace);
+    forward(x, {table, x.shape[0]}, out, workspace);
+  }
+
+  /// The same with a result of its own.
+  Tensor<R, 4> operator()(View<const R, 4> x, std::span<const R> t, std::span<const int> y,
+                          Workspace& workspace) const {
+    Tensor<R, 4> out(x.shape[0], config.out_channels(), x.shape[2], x.shape[3]);
+    (*this)(x, t, y, out, workspace);
+    return out;
+  }
+
+  /// Workspace bytes of a pass over latents [batch, in_channels, H, W], shape = {H, W}.
+  static constexpr std::size_t arena(Index batch, Shape<2> shape, int strands) {
+    const Grid grid{shape[0] / config.patch, shape[1] / config.patch};
+    const Index rows = batch * grid.count();
+    return arena_bytes<R>(Modulations::per_vector * batch) +
+           std::max(arena_bytes<R>(batch * width) + std::max(decltype(t_embedder)::arena(batch, strands),
+                                                             gemm_arena<R>(batch, width, strands)),
+                    arena_bytes<R>(rows * width) +
+                        std::max({decltype(x_embedder)::arena(rows, strands), decltype(pos_embed)::arena(grid),
+                                  decltype(blocks)::value_type::arena(batch, grid.count(), strands),
+                                  decltype(final_layer)::arena(rows, strands)}));
+  }
+
+ private:
+  void forward(View<const R, 4> x, const Modulations& m, View<R, 4> out, Workspace& workspace) const {
+    check(x, m, out);
+    const Grid grid = patch_grid(x, config.patch);
+    const auto scope = workspace.scope();
+    const auto tokens = take_tokens<R, width>(x.shape[0], grid.count(), workspace);
+    store(tokens, x_embedder(x, workspace), workspace);                                   // [B, N, D]
+    pos_embed.add_to(tokens, grid, workspace);
+    for (Index l = 0; l < config.depth; ++l) {
+      blocks[static_cast<std::size_t>(l)](tokens, m.block(l), workspace, mlp_norm_eps());  // [B, N, D]
+    }
+    final_layer(tokens, m.final_layer(), out, workspace);                                 // [B, C_out, H, W]
+  }
+
+  void check(View<const R, 4> x, const Modulations& m, View<R, 4> out) const {
+    require(!x_embedder.weight.empty(), errc::bad_state, "this model has no weights: load or initialise it first");
+    patch_grid(x, config.patch);
+    const Shape<4> expected{x.shape[0], config.out_channels(), x.shape[2], x.shape[3]};
+    if (out.shape != expected) {
+      throw Error(errc::bad_input_shape,
+                  "the output is " + to_string(out.shape) + " where " + to_string(expected) + " is expected");
+    }
+    require(out.data + out.size() <= x.data || x.data + x.size() <= out.data, errc::aliasing,
+            "the output must not overlap the input");
+    require(m.first >= 0 && m.first + x.shape[0] <= m.vectors, errc::bad_condition,
+            "the modulation table has no vector for every sample");
+  }
+
+  Layout layout_ = Layout::original;
+};
+
+/// A DiT with its classes fixed: the field that a sampler walks along.
+///
+///     ConditionedDiT field(model, {207, 360}, workspace);                       // one class for every sample
+///     auto [latents, steps, cancelled] = sample(noise, schedule, field);        // a flow: t is sigma in [0, 1]
+///     auto [latents, ...] = sample<DdimSampler>(noise, chain, field);           // a chain: t is its step, an int
+///
+/// `prepare(times)` computes the modulations of all times at once, one GEMM per layer instead of one per layer and step,
+/// bit for bit the same. Times that were not prepared are computed when they come.
+/// A batch smaller than `classes` takes the first of them, so [classes | null classes] serves batched guidance.
+/// Errors: bad_condition (fewer classes than samples, a class that the model does not have), and those of DiT.
+template <class M>
+class ConditionedDiT {
+ public:
+  using R = typename M::R;
+
+  /// The model and the workspace must outlive it.
+  ConditionedDiT(const M& model, std::vector<int> classes, Workspace& workspace)
+      : model_(&model), classes_(std::move(classes)), workspace_(&workspace), t_(classes_.size()) {}
+
+  /// times: sigmas of a flow, or integer steps of a chain; any range of numbers. Takes Modulations::per_vector numbers
+  /// for every time and sample: 0.8 MB in DiT-XL/2.
+  template <class Times>
+  void prepare(const Times& times) {
+    std::vector<R> each, t;
+    std::vector<int> y;
+    for (const auto time : times) {
+      each.push_back(model_time(time));
+      t.insert(t.end(), classes_.size(), each.back());
+      y.insert(y.end(), classes_.begin(), classes_.end());
+    }
+    std::vector<R> table(t.size() * static_cast<std::size_t>(M::Modulations::per_vector));
+    const auto lease = workspace_->lease();
+    model_->modulations(t, y, table.data(), *workspace_);
+    table_ = std::move(table);
+    prepared_ = std::move(each);
+  }
+
+  /// v(x, sigma) of a model that was trained as a flow: its time is 1000 sigma.
+  void operator()(View<const R, 4> x, R sigma, View<R, 4> v) { evaluate(x, model_time(sigma), v); }
+  /// [eps, variance logits](x, step) of a model that was trained on a chain of 1000 steps.
+  void operator()(View<const R, 4> x, int step, View<R, 4> out) { evaluate(x, model_time(step), out); }
+
+ private:
+  static R model_time(int step) { return static_cast<R>(step); }
+  template <class Sigma>
+  static R model_time(Sigma sigma) {
+    return 1000 * static_cast<R>(sigma);
+  }
+
+  void evaluate(View<const R, 4> x, R time, View<R, 4> out) {
+    const Index classes = static_cast<Index>(classes_.size());
+    require(x.shape[0] <= classes, errc::bad_condition, "there must be a class for every sample");
+    const auto found = std::find(prepared_.begin(), prepared_.end(), time);
+    if (found != prepared_.end()) {
+      const Index vectors = classes * static_cast<Index>(prepared_.size());
+      (*model_)(x, typename M::Modulations{table_.data(), vectors, classes * (found - prepared_.begin())}, out, *workspace_);
+    } else {
+      std::fill(t_.begin(), t_.end(), time);
+      const auto batch = static_cast<std::size_t>(x.shape[0]);
+      (*model_)(x, std::span<const R>(t_).first(batch), std::span<const int>(classes_).first(batch), out, *workspace_);
+    }
+  }
+
+  const M* model_;
+  std::vector<int> classes_;
+  Workspace* workspace_;
+  std::vector<R> t_, prepared_, table_;
+};
+
+}  // namespace dit::inline DIT_ABI

@@ -1,0 +1,59 @@
+#pragma once
+/// Adaptive layer norm: the conditioning vector speaks through the norms.
+
+#include <algorithm>
+#include <utility>
+
+#include "dit/nn/linear.hpp"
+
+namespace dit::inline DIT_ABI {
+
+/// AdaLN(x, c) = (1 + gamma(c)) * LN(x) + beta(c), [gamma, beta] = proj(c): the plain form, without SiLU and gate.
+template <int width, int width_c, class T = float>
+struct AdaLN {
+  using R = real<T>;
+  static constexpr double eps = 1e-5;  // torch.nn.LayerNorm's default
+  template <class U>
+  using with_scalar = AdaLN<width, width_c, U>;
+
+  Linear<width_c, 2 * width, T> proj;
+
+  static constexpr void visit(auto&& f, auto&... self) { f("proj", self.proj...); }
+
+  /// x [B, N, width], c [B, 1, width_c] -> the modulated norm, lazy. gamma and beta go to the workspace.
+  template <class X, int x_width, class C, int c_width>
+  auto operator()(Tokens<X, x_width> x, Tokens<C, c_width> c, Workspace& workspace) const {
+    static_assert(x_width == width, "AdaLN: the tokens' width is not the layer's width");
+    static_assert(c_width == width_c, "AdaLN: the conditioning vector's width is not the layer's");
+    require(c.batch == x.batch && c.count == 1, errc::bad_condition, "there must be one conditioning vector per sample");
+    auto scope = workspace.scope();
+    const auto projected = take_tokens<R, 2 * width>(c.batch, 1, workspace);
+    store(projected, proj(c), workspace);
+    const Chunks<R, width, 2> chunks{projected.data};
+    const auto gamma = chunks.template chunk<0>(), beta = chunks.template chunk<1>();
+    return Held(std::move(scope), modulate(layer_norm(x, eps), /*shift=*/beta, /*scale=*/gamma));
+  }
+
+  /// Workspace bytes while the modulated norm, or `then` bytes of what reads it, is computed.
+  static constexpr std::size_t arena(Index batch, std::size_t then, int strands) {
+    return arena_bytes<R>(batch * 2 * width) + std::max(Linear<width_c, 2 * width, T>::arena(batch, strands), then);
+  }
+};
+
+/// adaLN_modulation(c) = Linear(SiLU(c)), cut into `chunks` vectors of the block's width (DiT models.py).
+/// The SiLU is the same for all layers, so the caller does it once.
+template <int width, int chunks, class T = float>
+struct AdaLNModulation : Linear<width, chunks * width, T> {
+  using R = real<T>;
+  template <class U>
+  using with_scalar = AdaLNModulation<width, chunks, U>;
+
+  /// silu_c [rows, width] -> out [rows, chunks * width]
+  Chunks<R, width, chunks> operator()(Tokens<const R, width> silu_c, R* out, Workspace& workspace) const {
+    const Linear<width, chunks * width, T>& linear = *this;
+    store(Tokens<R, chunks * width>{out, silu_c.batch, silu_c.count}, linear(silu_c), workspace);
+    return {out};
+  }
+};
+
+}  // namespace dit::inline DIT_ABI

@@ -1,0 +1,115 @@
+#pragma once
+/// What time, class and place add to the tokens.
+
+#include <algorithm>
+#include <span>
+
+#include "dit/nn/linear.hpp"
+#include "dit/nn/mlp.hpp"
+#include "dit/ops/position.hpp"
+
+namespace dit::inline DIT_ABI {
+
+/// MLP2(timestep features): Linear 256 -> D, SiLU, Linear D -> D (DiT models.py, TimestepEmbedder).
+template <int width, class T = float>
+struct TimestepEmbedder {
+  static constexpr int features = 256;
+  using R = real<T>;
+  template <class U>
+  using with_scalar = TimestepEmbedder<width, U>;
+
+  Mlp<features, width, width, Activation::silu, T> mlp;
+
+  static constexpr void visit(auto&& f, auto&... self) {
+    f("mlp.0", self.mlp.fc1...);
+    f("mlp.2", self.mlp.fc2...);
+  }
+
+  /// times [B] -> [B, 1, D], lazy. `divisor` spaces the frequencies: 128 in the original, 127 in diffusers' DiT.
+  auto operator()(std::span<const R> times, double divisor, Workspace& workspace) const {
+    auto scope = workspace.scope();
+    const auto x = take_tokens<R, features>(static_cast<Index>(times.size()), 1, workspace);
+    for (std::size_t i = 0; i < times.size(); ++i) {
+      timestep_embedding(static_cast<double>(times[i]), features / 2, divisor, x.data + static_cast<Index>(i) * features);
+    }
+    return Held(std::move(scope), mlp(lazy(Tokens<const R, features>(x)), workspace));
+  }
+
+  static constexpr std::size_t arena(Index batch, int strands) {
+    return arena_bytes<R>(batch * features) + decltype(mlp)::arena(batch, strands);
+  }
+};
+
+/// A table with one row for every class, in models trained with label dropout the null class among them as the last
+/// one (DiT models.py, LabelEmbedder).
+template <int classes, int width, class T = float>
+struct LabelEmbedder {
+  using R = real<T>;
+  template <class U>
+  using with_scalar = LabelEmbedder<classes, width, U>;
+
+  Parameter<R, classes, width> embedding_table;
+
+  static constexpr void visit(auto&& f, auto&... self) { f("embedding_table.weight", self.embedding_table...); }
+
+  /// x[b] <- x[b] + E[labels[b]]; errc::bad_condition for a label outside [0, classes).
+  void add_to(Tokens<R, width> x, std::span<const int> labels) const {
+    require(static_cast<Index>(labels.size()) == x.batch, errc::bad_condition, "there must be one label per sample");
+    for (Index b = 0; b < x.batch; ++b) {
+      const int label = labels[static_cast<std::size_t>(b)];
+      if (label < 0 || label >= classes) {
+        throw Error(errc::bad_condition, "class " + std::to_string(label) + " where the table has " +
+                                             std::to_string(classes) + ", the null class included");
+      }
+      const R* row = embedding_table.data() + Index{label} * width;
+      for (Index i = 0; i < width; ++i) x.data[b * width + i] += row[i];
+    }
+  }
+};
+
+/// The sin-cos table of a side x side grid, stored in the original checkpoints as `pos_embed` [1, side^2, D]. Other
+/// grids get the same formula at their own coordinates: nothing is interpolated.
+template <int side, int width, class T = float>
+struct PositionEmbedding : Parameter<real<T>, 1, side * side, width> {
+  static_assert(width % 4 == 0, "PositionEmbedding: the width must be a multiple of 4");
+  using R = real<T>;
+  template <class U>
+  using with_scalar = PositionEmbedding<side, width, U>;
+
+  /// Writes the formula's values, for checkpoints that leave the table out.
+  void fill() {
+    this->allocate();
+    std::vector<float> scratch(static_cast<std::size_t>(side * width));
+    for_each_sincos_2d({side, side}, width, scratch.data(), [this](Index n, const float* column, const float* row) {
+      std::copy(column, column + width / 2, this->data() + n * width);
+      std::copy(row, row + width / 2, this->data() + n * width + width / 2);
+    });
+  }
+
+  /// x[b, n] <- x[b, n] + table[n]
+  void add_to(Tokens<R, width> x, Grid grid, Workspace& workspace) const {
+    const auto add_halves = [&x](Index n, const auto* first, const auto* second) {
+      for (Index b = 0; b < x.batch; ++b) {
+        R* token = x.data + (b * x.count + n) * width;
+        for (Index i = 0; i < width / 2; ++i) token[i] += static_cast<R>(first[i]);
+        for (Index i = 0; i < width / 2; ++i) token[width / 2 + i] += static_cast<R>(second[i]);
+      }
+    };
+    if (grid == Grid{side, side}) {
+      for (Index n = 0; n < grid.count(); ++n) {
+        const R* row = this->data() + n * width;
+        add_halves(n, row, row + width / 2);
+      }
+    } else {
+      const auto scope = workspace.scope();
+      float* scratch = workspace.take<float>((grid.rows + grid.columns) * (width / 2));
+      for_each_sincos_2d(grid, width, scratch, add_halves);
+    }
+  }
+
+  static constexpr std::size_t arena(Grid grid) {
+    return grid == Grid{side, side} ? 0 : arena_bytes<float>((grid.rows + grid.columns) * (width / 2));
+  }
+};
+
+}  // namespace dit::inline DIT_ABI

@@ -1,0 +1,41 @@
+#pragma once
+/// y = x W^T + b
+
+#include "dit/kernels/rowwise.hpp"
+#include "dit/nn/module.hpp"
+#include "dit/ops/linear.hpp"
+
+namespace dit::inline DIT_ABI {
+
+/// torch.nn.Linear(in, out): weight [out, in], bias [out].
+template <int in, int out, class T = float>
+struct Linear {
+  static_assert(in > 0 && out > 0, "Linear: both widths must be positive");
+  template <class U>
+  using with_scalar = Linear<in, out, U>;
+
+  Weight<T, out, in> weight;
+  Parameter<real<T>, out> bias;
+
+  static constexpr void visit(auto&& f, auto&... self) {
+    f("weight", self.weight...);
+    f("bias", self.bias...);
+  }
+
+  /// The product with a lazy input, itself lazy.
+  template <class Source, int width>
+  Product<Source, T, out> operator()(const Lazy<Source, width>& x) const {
+    static_assert(width == in, "Linear: the input's width is not the layer's input width");
+    return {x.source, &weight.packed(), bias.data()};
+  }
+  /// The product with tokens that lie in memory.
+  template <class R, int width>
+  Product<RowsSource<real<T>>, T, out> operator()(Tokens<R, width> x) const {
+    return (*this)(lazy(Tokens<const R, width>(x)));
+  }
+
+  /// Bytes that storing the product of `rows` rows takes from the workspace.
+  static constexpr std::size_t arena(Index rows, int strands) { return gemm_arena<real<T>>(rows, in, strands); }
+};
+
+}  // namespace dit::inline DIT_ABI

@@ -1,0 +1,268 @@
+#pragma once
+/// Things with parameters: `Parameter`, `Weight`, `visit`, and what is written once on top of it.
+///
+/// A module says its members once, under the official checkpoint's names:
+///
+///     static constexpr void visit(auto&& f, auto&... self) {
+///       f("fc1", self.fc1...);
+///       f("fc2", self.fc2...);
+///     }
+///
+/// A member is a parameter, a module, or a std::array of modules ("blocks" -> "blocks.0", "blocks.1", ...). With one
+/// tree `visit` walks it; with several of the same type it walks them in step.
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <vector>
+
+#include "dit/core/scalar.hpp"
+#include "dit/core/tensor.hpp"
+#include "dit/kernels/pack.hpp"
+
+namespace dit::inline DIT_ABI {
+
+namespace detail {
+/// Before a parameter's numbers are touched: a model that was never filled, or was moved from, has none.
+inline void require_weights(bool there) {
+  require(there, errc::bad_state, "this model has no weights: load or initialise it first");
+}
+}  // namespace detail
+
+/// A learned tensor that is stored as it is, row-major: a bias, a norm's weight, an embedding table.
+template <class T, int... extents>
+class Parameter {
+ public:
+  using scalar = T;
+  static constexpr Shape<sizeof...(extents)> shape{extents...};
+  static constexpr Index size = dit::size(shape);
+  static constexpr Index rows = shape[0];
+  static constexpr Index row_size = size / rows;
+
+  bool empty() const noexcept { return values_.empty(); }
+  void allocate() { values_.assign(static_cast<std::size_t>(size), T{}); }
+  /// errc::bad_state before `allocate`, as for the rows.
+  const T* data() const {
+    detail::require_weights(!empty());
+    return values_.data();
+  }
+  T* data() {
+    detail::require_weights(!empty());
+    return values_.data();
+  }
+
+  void set_rows(Index first, Index count, const T* source) {
+    std::copy(source, source + count * row_size, data() + first * row_size);
+  }
+  void get_rows(Index first, Index count, T* target) const {
+    const T* from = data() + first * row_size;
+    std::copy(from, from + count * row_size, target);
+  }
+
+ private:
+  std::vector<T> values_;
+};
+
+/// A learned matrix [out, in], packed for the GEMM: y = x W^T. A convolution's weight [out, C, p, p] is one as well.
+template <class T, int... extents>
+class Weight {
+ public:
+  using scalar = real<T>;
+  static constexpr Shape<sizeof...(extents)> shape{extents...};
+  static constexpr Index size = dit::size(shape);
+  static constexpr Index rows = shape[0];
+  static constexpr Index row_size = size / rows;
+
+  bool empty() const noexcept { return packed_.empty(); }
+  void allocate() { packed_ = PackedMatrix<T>(rows, row_size); }
+  /// errc::bad_state before `allocate`, as for the rows.
+  const PackedMatrix<T>& packed() const {
+    detail::require_weights(!empty());
+    return packed_;
+  }
+
+  void set_rows(Index first, Index count, const scalar* source) {
+    detail::require_weights(!empty());
+    packed_.set_rows(first, count, source);
+  }
+  void get_rows(Index first, Index count, scalar* target) const { packed().get_rows(first, count, target); }
+
+ private:
+  PackedMatrix<T> packed_;
+};
+
+/// Shapes without numbers: a model of these is an empty constant, so it can be counted by the compiler.
+template <int... extents>
+class Parameter<shape_only, extents...> {
+ public:
+  static constexpr Shape<sizeof...(extents)> shape{extents...};
+  static constexpr Index size = dit::size(shape);
+
+  /// Bytes of memory that it takes in a model of `T`.
+  template <class T>
+  static constexpr std::size_t bytes = static_cast<std::size_t>(size) * sizeof(real<T>);
+};
+template <int... extents>
+class Weight<shape_only, extents...> {
+ public:
+  static constexpr Shape<sizeof...(extents)> shape{extents...};
+  static constexpr Index size = dit::size(shape);
+
+  template <class T>
+  static constexpr std::size_t bytes = PackedMatrix<T>::bytes(shape[0], size / shape[0]);
+};
+
+template <class P>
+concept IsParameter = requires {
+  P::shape;
+  P::size;
+};
+
+/// Where a parameter hangs in the tree: "blocks.3.attn.qkv.weight". A chain on the stack, so the compiler can walk too.
+struct Path {
+  const Path* parent = nullptr;
+  std::string_view name{};
+  int index = -1;  ///< of an array's element
+
+  std::string str() const {
+    std::string text = parent && !(parent->parent == nullptr && parent->name.empty()) ? parent->str() : "";
+    if (!text.empty()) text += ".";
+    return text + (index < 0 ? std::string(name) : std::to_string(index));
+  }
+};
+
+namespace detail {
+template <class>
+inline constexpr bool is_array = false;
+template <class M, std::size_t n>
+inline constexpr bool is_array<std::array<M, n>> = true;
+}  // namespace detail
+
+/// Calls `f(path, parameters...)` for every parameter of one tree, or of several of the same type in step,
+/// in the order of the checkpoint.
+template <class F, class Tree, class... Trees>
+constexpr void for_each_parameter(const Path& path, F&& f, Tree& tree, Trees&... trees) {
+  using Plain = std::remove_const_t<Tree>;
+  if constexpr (IsParameter<Plain>) {
+    f(path, tree, trees...);
+  } else if constexpr (detail::is_array<Plain>) {
+    for (std::size_t i = 0; i < tree.size(); ++i) {
+      for_each_parameter(Path{&path, {}, static_cast<int>(i)}, f, tree[i], trees[i]...);
+    }
+  } else {
+    Plain::visit(
+        [&path, &f](std::string_view name, auto& member, auto&... members) {
+          for_each_parameter(Path{&path, name}, f, member, members...);
+        },
+        tree, trees...);
+  }
+}
+template <class F, class Tree, class... Trees>
+constexpr void for_each_parameter(F&& f, Tree& tree, Trees&... trees)
+  requires(!std::is_same_v<std::remove_cvref_t<F>, Path>)
+{
+  for_each_parameter(Path{}, f, tree, trees...);
+}
+
+/// The same model with another scalar. Modules are `template <auto config, class T>` or `template <int..., class T>`
+/// and say so with `template <class U> using with_scalar = ...`.
+template <class M, class U>
+using with_scalar = typename M::template with_scalar<U>;
+
+/// How many learned numbers a model has: a constant of the compiler.
+///     static_assert(parameter_count<DiT<dit_xl_2>>() == 675'129'632);
+template <class M>
+constexpr std::int64_t parameter_count() {
+  std::int64_t count = 0;
+  constexpr with_scalar<M, shape_only> model{};
+  for_each_parameter([&count](const Path&, const auto& p) { count += p.size; }, model);
+  return count;
+}
+
+/// How many tensors its checkpoint has.
+template <class M>
+constexpr int tensor_count() {
+  int count = 0;
+  constexpr with_scalar<M, shape_only> model{};
+  for_each_parameter([&count](const Path&, const auto&) { ++count; }, model);
+  return count;
+}
+
+/// Sets every number of every parameter to 0, giving it its memory.
+template <class M>
+void zero(M& model) {
+  for_each_parameter([](const Path&, auto& p) { p.allocate(); }, model);
+}
+
+namespace detail {
+/// Calls f(first row, rows) for blocks of rows that hold at most a million numbers or so: enough to be quick, little
+/// enough to need no memory to speak of.
+template <class P, class F>
+void for_each_row_block(F&& f) {
+  const Index rows = std::max<Index>(1, (Index{1} << 20) / P::row_size);
+  for (Index first = 0; first < P::rows; first += rows) f(first, std::min(rows, P::rows - first));
+}
+}  // namespace detail
+
+/// Sets the numbers of every parameter to what the function `value(path, parameter)` gives, called for each number, in
+/// the order of the checkpoint.
+template <class M, class F>
+void fill(M& model, F&& value) {
+  for_each_parameter(
+      [&]<class P>(const Path& path, P& p) {
+        std::vector<typename P::scalar> block;
+        p.allocate();
+        auto&& next = value(path, p);
+        detail::for_each_row_block<P>([&](Index first, Index rows) {
+          block.resize(static_cast<std::size_t>(rows * P::row_size));
+          for (auto& x : block) x = static_cast<typename P::scalar>(next());
+          p.set_rows(first, rows, block.data());
+        });
+      },
+      model);
+}
+
+/// to <- from, the parameters. Errors: bad_state where `from` has none yet.
+template <class M>
+void copy(const M& from, M& to) {
+  for_each_parameter(
+      [&]<class P>(const Path&, const P& source, P& target) {
+        std::vector<typename P::scalar> block;
+        target.allocate();
+        detail::for_each_row_block<P>([&](Index first, Index rows) {
+          block.resize(static_cast<std::size_t>(rows * P::row_size));
+          source.get_rows(first, rows, block.data());
+          target.set_rows(first, rows, block.data());
+        });
+      },
+      from, to);
+}
+
+/// The largest absolute difference between two models' parameters, NaN if there is one anywhere; 0 means that they
+/// are equal. Errors: bad_state where one has none yet.
+template <class M>
+double max_difference(const M& a, const M& b) {
+  double largest = 0;
+  for_each_parameter(
+      [&]<class P>(const Path&, const P& p, const P& q) {
+        std::vector<typename P::scalar> block_a, block_b;
+        detail::for_each_row_block<P>([&](Index first, Index rows) {
+          block_a.resize(static_cast<std::size_t>(rows * P::row_size));
+          block_b.resize(block_a.size());
+          p.get_rows(first, rows, block_a.data());
+          q.get_rows(first, rows, block_b.data());
+          for (std::size_t i = 0; i < block_a.size(); ++i) {
+            const double difference = std::abs(static_cast<double>(block_a[i]) - static_cast<double>(block_b[i]));
+            if (!(difference <= largest)) largest = difference;
+          }
+        });
+      },
+      a, b);
+  return largest;
+}
+
+}  // namespace dit::inline DIT_ABI

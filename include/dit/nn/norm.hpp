@@ -1,0 +1,28 @@
+#pragma once
+/// Norms with learned parameters.
+
+#include "dit/nn/module.hpp"
+#include "dit/ops/norm.hpp"
+
+namespace dit::inline DIT_ABI {
+
+/// torch.nn.LayerNorm(width): LN(x) * weight + bias, eps 1e-5 by default there.
+template <int width, class T = float>
+struct LayerNorm {
+  using R = real<T>;
+  static constexpr double eps = 1e-5;
+  template <class U>
+  using with_scalar = LayerNorm<width, U>;
+
+  Parameter<R, width> weight;
+  Parameter<R, width> bias;
+
+  static constexpr void visit(auto&& f, auto&... self) {
+    f("weight", self.weight...);
+    f("bias", self.bias...);
+  }
+
+  auto operator()(Tokens<const R, width> x) const { return affine(layer_norm(x, eps), weight.data(), bias.data()); }
+};
+
+}  // namespace dit::inline DIT_ABI

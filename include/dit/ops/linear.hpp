@@ -1,0 +1,91 @@
+#pragma once
+/// y = a W^T + b and what follows it, as lazy values: `add_gated(x, gate, linear(modulate(layer_norm(x), m)), ws)`
+/// reads as the equation and runs as one GEMM.
+
+#include <utility>
+
+#include "dit/core/workspace.hpp"
+#include "dit/ops/norm.hpp"
+
+namespace dit::inline DIT_ABI {
+
+/// act(a W^T + b), [rows, width], not yet computed.
+template <class Source, class T, int width_>
+struct Product {
+  static constexpr int width = width_;
+  Source a;
+  const PackedMatrix<T>* weight;
+  const real<T>* bias;
+  Activation activation = Activation::none;
+};
+
+/// GELU(x) = x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
+template <class Source, class T, int width>
+Product<Source, T, width> gelu_tanh(Product<Source, T, width> p) {
+  p.activation = Activation::gelu_tanh;
+  return p;
+}
+/// GELU(x) = x/2 (1 + erf(x / sqrt(2)))
+template <class Source, class T, int width>
+Product<Source, T, width> gelu_erf(Product<Source, T, width> p) {
+  p.activation = Activation::gelu_erf;
+  return p;
+}
+/// SiLU(x) = x / (1 + exp(-x))
+template <class Source, class T, int width>
+Product<Source, T, width> silu(Product<Source, T, width> p) {
+  p.activation = Activation::silu;
+  return p;
+}
+
+namespace detail {
+template <class P>
+struct HeldScope {
+  Workspace::Scope scope;
+};
+}  // namespace detail
+
+/// A lazy value that lives on workspace memory, which it gives back when it ends: after what it holds, which may hold
+/// memory that was taken later.
+template <class P>
+struct Held : private detail::HeldScope<P>, P {
+  Held(Workspace::Scope&& memory, P&& lazy) : detail::HeldScope<P>{std::move(memory)}, P(std::move(lazy)) {}
+};
+
+/// Uninitialised tokens [batch, count, width] in the workspace.
+template <class T, int width>
+Tokens<T, width> take_tokens(Index batch, Index count, Workspace& workspace) {
+  return {workspace.take<T>(batch * count * width), batch, count};
+}
+
+/// y = product
+template <class Source, class T, int width, int y_width>
+void store(Tokens<real<T>, y_width> y, const Product<Source, T, width>& p, Workspace& workspace) {
+  static_assert(y_width == width, "store: the tokens' width is not the product's width");
+  gemm(p.a, *p.weight, StoreSink<real<T>>{y.data, width, p.bias, p.activation}, workspace);
+}
+
+/// The product in the layout of a GEMM's input, in y's memory, to be the next one's without a pass in between.
+template <class Source, class T, int width, int y_width>
+Lazy<PanelsSource<real<T>>, width> store_panels(Tokens<real<T>, y_width> y, const Product<Source, T, width>& p,
+                                                Workspace& workspace) {
+  static_assert(y_width == width, "store_panels: the tokens' width is not the product's width");
+  gemm(p.a, *p.weight, PanelsSink<real<T>>{y.data, width, p.bias, p.activation}, workspace);
+  return {PanelsSource<real<T>>{y.data, y.rows(), width}, y.batch, y.count};
+}
+
+/// x <- x + gate * product, each sample with its own gate
+template <class Source, class T, int width, int x_width>
+void add_gated(Tokens<real<T>, x_width> x, PerSample<real<T>, width> gate, const Product<Source, T, width>& p,
+               Workspace& workspace) {
+  static_assert(x_width == width, "add: the tokens' width is not the product's width");
+  gemm(p.a, *p.weight, AddGatedSink<real<T>>{x.data, width, p.bias, gate.data, gate.stride, x.count}, workspace);
+}
+
+/// x <- x + product
+template <class Source, class T, int width, int x_width>
+void add(Tokens<real<T>, x_width> x, const Product<Source, T, width>& p, Workspace& workspace) {
+  add_gated(x, PerSample<real<T>, width>{}, p, workspace);
+}
+
+}  // namespace dit::inline DIT_ABI
