@@ -1,0 +1,239 @@
+#pragma once
+/// Which tensors of a checkpoint are which of a model, and everything that can be wrong with that.
+
+#include <algorithm>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "dit/io/checkpoint.hpp"
+#include "dit/io/names.hpp"
+#include "dit/io/report.hpp"
+
+namespace dit::inline DIT_ABI {
+
+struct LoadOptions {
+  bool strict = false;                     ///< tensors that the model does not have are an error
+  bool check_finite = false;               ///< so are NaN and Inf
+  bool check_copies = false;               ///< so are differing copies where a layout stores a tensor several times
+  std::optional<Layout> layout = {};       ///< told from the names unless given
+  std::optional<std::string> prefix = {};  ///< before every name; none or one of known_prefixes unless given
+  std::optional<std::size_t> memory_limit = {};  ///< bytes that the packed weights may take
+  OpenOptions open = {};
+};
+
+namespace detail {
+
+/// A tensor that the model wants, and where its rows come from.
+struct Wanted {
+  std::string name;
+  std::vector<std::uint64_t> shape;
+  Index rows;
+  bool derived;
+};
+
+/// The rows of a piece, found in a file.
+struct Source {
+  const Safetensors* file;
+  TensorInfo info;
+  Index first, count;
+};
+
+struct Binding {
+  std::vector<std::vector<Source>> sources;  ///< for every wanted tensor; none: it is derived
+  std::vector<std::vector<Source>> copies;   ///< other blocks' copies of a tensor that is read, itself the first
+  LoadReport report;
+};
+
+/// Which of the wanted tensors a checkpoint has, under which names.
+class Binder {
+ public:
+  Binder(const Checkpoint& checkpoint, const std::vector<Wanted>& wanted, std::string_view family,
+         const LoadOptions& options)
+      : checkpoint_(checkpoint), wanted_(wanted), options_(options) {
+    for (const Safetensors& shard : checkpoint.shards()) known_.emplace_back(shard.size());
+    choose_spelling(family);
+  }
+
+  Binding bind() {
+    for (const Wanted& tensor : wanted_) binding_.sources.push_back(sources_of(tensor));
+    LoadReport& report = binding_.report;
+    std::vector<std::string> strangers;
+    for (std::size_t shard = 0; shard < known_.size(); ++shard) {
+      for (std::size_t i = 0; i < known_[shard].size(); ++i) {
+        if (known_[shard][i]) continue;
+        if (report.unexpected.size() < 1000) report.unexpected.emplace_back(checkpoint_.shards()[shard].name(i));
+        if (strangers.size() < 4096 && !report.missing.empty())
+          strangers.emplace_back(checkpoint_.shards()[shard].name(i));
+        ++report.unexpected_count;
+      }
+    }
+    for (std::size_t i = 0; i < std::min<std::size_t>(report.missing.size(), 16); ++i) {
+      report.missing[i].nearest = nearest_names(report.missing[i].name, strangers);
+    }
+    return std::move(binding_);
+  }
+
+ private:
+  /// The layout and prefix under which most tensors are found; on a tie the simplest.
+  void choose_spelling(std::string_view family) {
+    std::vector<Layout> layouts{Layout::original};
+    for (const LayoutNames& known : known_layouts) {
+      if (known.family == family) layouts.push_back(known.layout);
+    }
+    if (options_.layout) layouts = {*options_.layout};
+    std::vector<std::string> prefixes{""};
+    prefixes.insert(prefixes.end(), known_prefixes.begin(), known_prefixes.end());
+    if (options_.prefix) prefixes = {*options_.prefix};
+
+    std::size_t most = 0;
+    bool first = true;
+    for (const Layout layout : layouts) {
+      const auto rules = rules_of(family, layout);
+      if (!rules) throw Error(errc::bad_option, "this model has no checkpoints of the layout asked for");
+      for (const std::string& prefix : prefixes) {
+        std::size_t found = 0;
+        for (const Wanted& tensor : wanted_) {
+          for (const Piece& piece : spell(tensor.name, tensor.rows, *rules)) {
+            if (checkpoint_.find(prefix + piece.name)) ++found;
+          }
+        }
+        if (!std::exchange(first, false) && found <= most) continue;
+        most = found;
+        rules_ = *rules;
+        binding_.report.layout = layout;
+        binding_.report.prefix = prefix;
+      }
+    }
+  }
+
+  std::vector<Source> sources_of(const Wanted& tensor) {
+    LoadReport& report = binding_.report;
+    std::vector<Source> sources;
+    const std::vector<Piece> pieces = spell(tensor.name, tensor.rows, rules_);
+    if (pieces.empty() && !tensor.derived) report.missing.push_back({tensor.name, {}});
+    for (const Piece& piece : pieces) {
+      const std::string name = report.prefix + piece.name;
+      auto source = find(name);
+      if (!source) {
+        if (!tensor.derived) report.missing.push_back({name, {}});
+        continue;
+      }
+      std::vector<std::uint64_t> expected = tensor.shape;
+      expected[0] = static_cast<std::uint64_t>(piece.rows);
+      if (source->info.shape != expected) {
+        report.misshapen.push_back({name, std::move(expected), source->info.shape});
+        continue;
+      }
+      source->first = piece.first;
+      source->count = piece.count;
+      if (!piece.copies.empty()) note_copies(report.prefix + piece.copies, *source);
+      if (piece.first == 0 || piece.count == piece.rows) {  // once per tensor
+        ++report.tensors;
+        report.bytes += source->info.end - source->info.begin;
+      }
+      sources.push_back(std::move(*source));
+    }
+    return sources;
+  }
+
+  std::optional<Source> find(const std::string& name) {
+    const auto place = checkpoint_.find(name);
+    if (!place) return std::nullopt;
+    known_[place->shard][place->tensor] = true;
+    const Safetensors& file = checkpoint_.shards()[place->shard];
+    return Source{&file, file[place->tensor], 0, 0};
+  }
+
+  void note_copies(const std::string& pattern, const Source& read) {
+    std::vector<Source> copies{read};
+    for (int block = 1;; ++block) {
+      auto copy = find(fill_name(pattern, std::to_string(block), {}));
+      if (!copy) break;
+      copies.push_back(std::move(*copy));
+    }
+    binding_.copies.push_back(std::move(copies));
+  }
+
+  const Checkpoint& checkpoint_;
+  const std::vector<Wanted>& wanted_;
+  const LoadOptions& options_;
+  std::span<const NameRule> rules_;
+  std::vector<std::vector<bool>> known_;  // per file and tensor: the model has a use for it
+  Binding binding_;
+};
+
+/// One error for everything that is wrong with a report.
+inline void throw_if_wrong(const LoadReport& report, const std::string& file, bool strict) {
+  const bool unexpected = strict && report.unexpected_count > 0;
+  if (report.complete() && !unexpected) return;
+  constexpr std::size_t listed = 10;
+  const auto list = [](std::size_t count, std::size_t known, const char* one, const char* many, auto&& item) {
+    if (count == 0) return std::string();
+    std::string text = std::to_string(count) + (count == 1 ? one : many);
+    for (std::size_t i = 0; i < std::min({known, count, listed}); ++i) text += (i == 0 ? ": " : ", ") + item(i);
+    return text + (count > listed ? ", ...; " : "; ");
+  };
+  std::string sentence =
+      list(report.missing.size(), report.missing.size(), " tensor is missing", " tensors are missing",
+           [&](std::size_t i) {
+             std::string text = printable(report.missing[i].name);
+             const auto& nearest = report.missing[i].nearest;
+             for (std::size_t k = 0; k < nearest.size(); ++k) {
+               text += (k == 0 ? " (nearest: " : ", ") + printable(nearest[k]);
+             }
+             return text + (nearest.empty() ? "" : ")");
+           }) +
+      list(report.misshapen.size(), report.misshapen.size(), " tensor has another shape",
+           " tensors have other shapes", [&](std::size_t i) {
+             const auto& tensor = report.misshapen[i];
+             return printable(tensor.name) + " expected " + to_string(tensor.expected) + " found " +
+                    to_string(tensor.found);
+           });
+  if (unexpected) {
+    sentence += list(report.unexpected_count, report.unexpected.size(), " tensor is unexpected",
+                     " tensors are unexpected", [&](std::size_t i) { return printable(report.unexpected[i]); });
+  }
+  sentence.resize(sentence.size() - 2);
+  if (!report.missing.empty()) throw Error(errc::tensor_missing, sentence, {file, report.missing[0].name, {}});
+  if (!report.misshapen.empty()) throw Error(errc::shape_mismatch, sentence, {file, report.misshapen[0].name, {}});
+  throw Error(errc::unexpected_tensor, sentence, {file, report.unexpected[0], {}});
+}
+
+inline void check_copies(const std::vector<Source>& copies) {
+  constexpr std::size_t block = std::size_t{1} << 19;
+  const TensorInfo& first = copies[0].info;
+  const std::uint64_t bytes = first.end - first.begin;
+  std::vector<std::byte> a(static_cast<std::size_t>(std::min<std::uint64_t>(block, bytes))), b(a.size());
+  for (std::size_t i = 1; i < copies.size(); ++i) {
+    const TensorInfo& copy = copies[i].info;
+    bool same = copy.dtype == first.dtype && copy.shape == first.shape;
+    for (std::uint64_t at = 0; same && at < bytes; at += a.size()) {
+      const auto count = static_cast<std::size_t>(std::min<std::uint64_t>(a.size(), bytes - at));
+      copies[0].file->read_bytes(first, at, count, a.data());
+      copies[i].file->read_bytes(copy, at, count, b.data());
+      same = std::equal(a.begin(), a.begin() + static_cast<std::ptrdiff_t>(count), b.begin());
+    }
+    if (!same) {
+      throw Error(errc::shape_mismatch, "the tensor is no copy of " + printable(first.name),
+                  {copies[i].file->file(), copy.name, {}});
+    }
+  }
+}
+
+inline void check_dtypes(const std::vector<std::vector<Source>>& sources) {
+  for (const auto& pieces : sources) {
+    for (const Source& source : pieces) {
+      if (is_real(source.info.dtype)) continue;
+      throw Error(errc::unsupported_dtype,
+                  "weights cannot be read from type " + std::string(name(source.info.dtype)) +
+                      "; F32, F16, BF16 and F64 can",
+                  {source.file->file(), source.info.name, {}});
+    }
+  }
+}
+
+}  // namespace detail
+}  // namespace dit::inline DIT_ABI

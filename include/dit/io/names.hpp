@@ -1,0 +1,168 @@
+#pragma once
+/// Other spellings of the same checkpoint, as tables.
+
+#include <array>
+#include <charconv>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "dit/core/eigen.hpp"
+#include "dit/core/error.hpp"
+#include "dit/nn/layout.hpp"
+
+namespace dit::inline DIT_ABI {
+
+/// How tensors of ours are spelled in another layout. `{}` stands for a block's number, `*` for the rest of a name.
+/// Several names on the other side are row blocks, which stacked in this order are ours; a `{}` on the other side
+/// only means that every block has a copy of it.
+struct NameRule {
+  std::string_view ours;
+  std::array<std::string_view, 4> theirs;
+  std::array<int, 4> shares = {1, 1, 1, 1};  ///< the row blocks' sizes, relative to one another
+  bool swapped_halves = false;  ///< their first half of the rows is our second: (shift, scale) and (scale, shift)
+};
+
+/// huggingface/diffusers, DiTTransformer2DModel (models/transformers/dit_transformer_2d.py; the mapping is that of
+/// scripts/convert_dit_to_diffusers.py). The position table is not stored, the time and class embedders are stored
+/// once per block.
+inline constexpr std::array<NameRule, 12> dit_diffusers_names{{
+    {"x_embedder.proj.*", {"pos_embed.proj.*"}},
+    {"t_embedder.mlp.0.*", {"transformer_blocks.{}.norm1.emb.timestep_embedder.linear_1.*"}},
+    {"t_embedder.mlp.2.*", {"transformer_blocks.{}.norm1.emb.timestep_embedder.linear_2.*"}},
+    {"y_embedder.embedding_table.*", {"transformer_blocks.{}.norm1.emb.class_embedder.embedding_table.*"}},
+    {"blocks.{}.adaLN_modulation.1.*", {"transformer_blocks.{}.norm1.linear.*"}},
+    {"blocks.{}.attn.qkv.*",
+     {"transformer_blocks.{}.attn1.to_q.*", "transformer_blocks.{}.attn1.to_k.*",
+      "transformer_blocks.{}.attn1.to_v.*"}},
+    {"blocks.{}.attn.proj.*", {"transformer_blocks.{}.attn1.to_out.0.*"}},
+    {"blocks.{}.mlp.fc1.*", {"transformer_blocks.{}.ff.net.0.proj.*"}},
+    {"blocks.{}.mlp.fc2.*", {"transformer_blocks.{}.ff.net.2.*"}},
+    {"final_layer.adaLN_modulation.1.*", {"proj_out_1.*"}},
+    {"final_layer.linear.*", {"proj_out_2.*"}},
+    {"pos_embed", {}},
+}};
+
+/// One layout of one family of models.
+struct LayoutNames {
+  std::string_view family;  ///< M::family
+  Layout layout;
+  std::span<const NameRule> rules;
+};
+
+/// All that are known, besides each model's own names.
+inline constexpr std::array<LayoutNames, 1> known_layouts{{
+    {"dit", Layout::diffusers, dit_diffusers_names},
+}};
+
+/// The prefixes that training scripts and bundles put before every name.
+inline constexpr std::array<std::string_view, 6> known_prefixes{
+    "ema.", "module.", "model.diffusion_model.", "model.", "diffusion_model.", "transformer.",
+};
+
+namespace detail {
+
+/// What `{}` and `*` stood for.
+struct NameMatch {
+  std::string_view number, rest;
+};
+
+inline std::optional<NameMatch> match_name(std::string_view pattern, std::string_view text) {
+  NameMatch match;
+  while (!pattern.empty()) {
+    if (pattern == "*") {
+      match.rest = text;
+      return match;
+    }
+    if (pattern.starts_with("{}")) {
+      std::size_t digits = 0;
+      while (digits < text.size() && text[digits] >= '0' && text[digits] <= '9') ++digits;
+      if (digits == 0) return std::nullopt;
+      match.number = text.substr(0, digits);
+      pattern.remove_prefix(2);
+      text.remove_prefix(digits);
+    } else {
+      if (text.empty() || text.front() != pattern.front()) return std::nullopt;
+      pattern.remove_prefix(1);
+      text.remove_prefix(1);
+    }
+  }
+  if (!text.empty()) return std::nullopt;
+  return match;
+}
+
+inline std::string fill_name(std::string_view pattern, std::string_view number, std::string_view rest) {
+  std::string text;
+  while (!pattern.empty()) {
+    const bool hole = pattern.starts_with("{}");
+    text += hole ? number : pattern == "*" ? rest : pattern.substr(0, 1);
+    pattern.remove_prefix(hole ? 2 : 1);
+  }
+  return text;
+}
+
+/// Rows [first, first + count) of a tensor in a file. The pieces of one of our tensors are stacked in their order.
+struct Piece {
+  std::string name;
+  Index rows = 0, first = 0, count = 0;
+  std::string copies =
+      {};  ///< if every block has one: the name with {} for the block's number; `name` is block 0's
+};
+
+/// Where the rows of our tensor `ours` lie in a layout. No pieces: that layout does not store it.
+inline std::vector<Piece> spell(std::string_view ours, Index rows, std::span<const NameRule> rules) {
+  for (const NameRule& rule : rules) {
+    const auto match = match_name(rule.ours, ours);
+    if (!match) continue;
+    std::vector<Piece> pieces;
+    Index shares = 0;
+    for (std::size_t i = 0; i < rule.theirs.size() && !rule.theirs[i].empty(); ++i) shares += rule.shares[i];
+    for (std::size_t i = 0; i < rule.theirs.size() && !rule.theirs[i].empty(); ++i) {
+      const bool copied = match->number.empty() && rule.theirs[i].find("{}") != std::string_view::npos;
+      const Index own = rows * rule.shares[i] / shares;
+      Piece piece{fill_name(rule.theirs[i], copied ? "0" : match->number, match->rest), own, 0, own};
+      if (copied) piece.copies = fill_name(rule.theirs[i], "{}", match->rest);
+      if (rule.swapped_halves) {
+        piece.count = own / 2;
+        pieces.push_back(piece);
+        pieces.back().first = own / 2;
+      }
+      pieces.push_back(std::move(piece));
+    }
+    return pieces;
+  }
+  return {{std::string(ours), rows, 0, rows}};
+}
+
+template <class M>
+constexpr std::string_view family_of() {
+  if constexpr (requires { M::family; }) {
+    return M::family;
+  } else {
+    return {};
+  }
+}
+
+/// The rules of a layout for a family; nothing if that family has no such layout.
+inline std::optional<std::span<const NameRule>> rules_of(std::string_view family, Layout layout) {
+  if (layout == Layout::original) return std::span<const NameRule>{};
+  for (const LayoutNames& known : known_layouts) {
+    if (known.family == family && known.layout == layout) return known.rules;
+  }
+  return std::nullopt;
+}
+
+template <class M>
+constexpr bool is_derived([[maybe_unused]] std::string_view name) {
+  if constexpr (requires { M::derived; }) {
+    for (const std::string_view each : M::derived) {
+      if (each == name) return true;
+    }
+  }
+  return false;
+}
+
+}  // namespace detail
+}  // namespace dit::inline DIT_ABI

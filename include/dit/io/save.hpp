@@ -1,0 +1,131 @@
+#pragma once
+/// From a model to a safetensors file: `save(model, "model.safetensors")`.
+
+#include <algorithm>
+#include <charconv>
+#include <filesystem>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "dit/io/names.hpp"
+#include "dit/io/writer.hpp"
+#include "dit/nn/module.hpp"
+
+namespace dit::inline DIT_ABI {
+
+struct SaveOptions {
+  std::optional<DType> dtype = {};    ///< F32 unless given, in double models F64; or F16, BF16
+  std::optional<Layout> layout = {};  ///< the model's own unless given
+  Metadata metadata = {};
+};
+
+namespace detail {
+
+/// Gives rows [first, first + count) of a parameter to a sink, as `dtype`, a block at a time.
+template <class P>
+void write_rows(const P& p, Index first, Index count, DType dtype, ByteSink& sink) {
+  using Scalar = typename P::scalar;
+  using R = real<Scalar>;
+  constexpr Index block_values = Index{1} << 18;
+  const Index block = std::max<Index>(1, block_values / std::max<Index>(1, P::row_size));
+  std::vector<Scalar> values(static_cast<std::size_t>(std::min(block, count) * P::row_size));
+  std::vector<std::byte> bytes(values.size() * (bits(dtype) / 8));
+  for (Index done = 0; done < count; done += block) {
+    const Index rows = std::min(block, count - done);
+    const auto n = static_cast<std::size_t>(rows * P::row_size);
+    p.get_rows(first + done, rows, values.data());
+    if constexpr (std::is_same_v<Scalar, R>) {
+      encode(dtype, values.data(), n, bytes.data());
+    } else {
+      const std::vector<R> widened(values.begin(), values.end());
+      encode(dtype, widened.data(), n, bytes.data());
+    }
+    sink.write(bytes.data(), n * (bits(dtype) / 8));
+  }
+}
+
+/// How many blocks a model has, told from its names: one more than the largest number that a rule's {} stands for.
+template <class M>
+int block_count(const M& model, std::span<const NameRule> rules) {
+  int count = 0;
+  for_each_parameter(
+      [&](const Path& path, const auto&) {
+        const std::string ours = path.str();
+        for (const NameRule& rule : rules) {
+          const auto match = match_name(rule.ours, ours);
+          if (!match || match->number.empty()) continue;
+          int number = 0;
+          std::from_chars(match->number.data(), match->number.data() + match->number.size(), number);
+          count = std::max(count, number + 1);
+        }
+      },
+      model);
+  return count;
+}
+
+template <class M>
+std::vector<TensorToWrite> tensors_of(const M& model, const SaveOptions& options) {
+  Layout layout = options.layout.value_or(Layout::original);
+  if constexpr (requires { model.layout(); }) layout = options.layout.value_or(model.layout());
+  const auto rules = rules_of(family_of<M>(), layout);
+  require(rules.has_value(), errc::bad_option, "this model has no checkpoints of the layout asked for");
+  const int blocks = block_count(model, *rules);
+  std::vector<TensorToWrite> tensors;
+  for_each_parameter(
+      [&]<class P>(const Path& path, const P& p) {
+        const DType dtype = options.dtype.value_or(dtype_of<real<typename P::scalar>>);
+        require(is_real(dtype), errc::unsupported_dtype, "weights are written as F32, F16, BF16 or F64");
+        const std::string ours = path.str();
+        if (p.empty()) throw Error(errc::bad_state, "the model has no weights yet", {"", ours, {}});
+        std::vector<std::uint64_t> shape(P::shape.begin(), P::shape.end());
+        Index row = 0;
+        for (const Piece& piece : spell(ours, P::rows, *rules)) {
+          shape[0] = static_cast<std::uint64_t>(piece.rows);
+          // A tensor of swapped halves is two pieces: ours [row, row + count) is its second half, what follows its
+          // first.
+          if (piece.count != piece.rows) {
+            if (piece.first == 0) continue;
+            tensors.push_back({piece.name, dtype, shape, [&p, row, half = piece.count, dtype](ByteSink& sink) {
+                                 write_rows(p, row + half, half, dtype, sink);
+                                 write_rows(p, row, half, dtype, sink);
+                               }});
+            row += piece.rows;
+            continue;
+          }
+          for (int block = 0; block < (piece.copies.empty() ? 1 : blocks); ++block) {
+            tensors.push_back(
+                {piece.copies.empty() ? piece.name : fill_name(piece.copies, std::to_string(block), {}), dtype,
+                 shape, [&p, row, count = piece.count, dtype](ByteSink& sink) {
+                   write_rows(p, row, count, dtype, sink);
+                 }});
+          }
+          row += piece.count;
+        }
+      },
+      model);
+  return tensors;
+}
+
+}  // namespace detail
+
+/// Saves a model under its checkpoint's names. The file appears when it is complete, or not at all.
+/// Errors: io_write, bad_state for a model without weights, bad_option for a layout that the model does not have.
+template <class M>
+void save(const M& model, const std::filesystem::path& path, const SaveOptions& options = {}) {
+  auto tensors = detail::tensors_of(model, options);
+  FileSink sink(path);
+  write_safetensors(sink, std::move(tensors), options.metadata);
+  sink.commit();
+}
+
+/// The same into memory.
+template <class M>
+std::vector<std::byte> save_to_memory(const M& model, const SaveOptions& options = {}) {
+  MemorySink sink;
+  write_safetensors(sink, detail::tensors_of(model, options), options.metadata);
+  return sink.take();
+}
+
+}  // namespace dit::inline DIT_ABI
