@@ -1,6 +1,7 @@
 #pragma once
 /// DDIM: the deterministic walk down a diffusion chain.
 
+#include <algorithm>
 #include <cmath>
 #include <type_traits>
 
@@ -14,8 +15,9 @@ namespace dit::inline DIT_ABI {
 ///   x <- sqrt(abar_{k-1}) x0 + sqrt(1 - abar_{k-1} - sigma^2) eps + [k > 0] sigma noise
 ///   sigma = eta sqrt((1 - abar_{k-1})/(1 - abar_k)) sqrt(1 - abar_k/abar_{k-1})
 /// eta 0 needs no noise and is the default; eta 1 is ancestral sampling. No clipping. The field writes eps alone;
-/// drop the variance of a model that learned it with `WithoutVariance`. Sources: arXiv:2010.02502 eq. 12; DiT,
-/// gaussian_diffusion.py, ddim_sample; diffusers, scheduling_ddim.py.
+/// drop the variance of a model that learned it with `WithoutVariance`.
+///
+/// Sources: arXiv:2010.02502 eq. 12; DiT, gaussian_diffusion.py, ddim_sample; diffusers, scheduling_ddim.py.
 ///
 ///     DdimSampler<float, 4> sampler;
 ///     sampler.begin(noise, DiffusionSchedule(ddim_steps(50)));
@@ -51,8 +53,8 @@ class DdimSampler : public Sampler<T, rank, DiffusionSchedule> {
     const NoDraw draw{};
     take_step(field, draw);
   }
-  /// `draw(view)` fills a view with normal noise; it is called at every step, the last one included, unless eta is
-  /// 0.
+  /// `draw(view)` fills a view with normal noise. With eta above 0 it is called at every step, the last one
+  /// included.
   template <class F, class Draw>
   void step(F&& field, Draw&& draw) {
     take_step(field, draw);
@@ -73,7 +75,7 @@ class DdimSampler : public Sampler<T, rank, DiffusionSchedule> {
     const double sigma = eta_ * std::sqrt(chain.posterior_variance(k));
     const detail::ToImage<T> to_image(abar);
     const T of_image = static_cast<T>(std::sqrt(before)),
-            of_eps = static_cast<T>(std::sqrt(1 - before - sigma * sigma));
+            of_eps = static_cast<T>(std::sqrt(std::max(0.0, 1 - before - sigma * sigma)));
     if constexpr (!std::is_same_v<Draw, const NoDraw>) {
       if (eta_ > 0) detail::draw<Draw, T, rank>(draw, noise);
     }

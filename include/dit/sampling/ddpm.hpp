@@ -21,8 +21,9 @@ enum class Variance {
 ///   logvar = f log(beta'_k) + (1 - f) log(pv_k),  f = (logits + 1)/2
 ///   x <- mean + [k > 0] exp(logvar/2) noise
 /// with pv the posterior variance. With Variance::learned_range the field writes [B, 2C, ...]: eps and the logits,
-/// which are not clamped; otherwise eps [B, C, ...] alone. No clipping of x0. Needs at least two steps. Sources:
-/// arXiv:2006.11239 eq. 7, 11; arXiv:2102.09672 eq. 15; DiT, diffusion/gaussian_diffusion.py, p_sample.
+/// which are not clamped; otherwise eps [B, C, ...] alone. No clipping of x0. Needs at least two steps.
+///
+/// Sources: arXiv:2006.11239 eq. 7, 11; arXiv:2102.09672 eq. 15; DiT, diffusion/gaussian_diffusion.py, p_sample.
 ///
 ///     DdpmSampler<float, 4> sampler;
 ///     sampler.begin(noise, DiffusionSchedule(respaced_steps(250)));

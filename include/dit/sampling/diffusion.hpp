@@ -90,7 +90,8 @@ class DiffusionSchedule {
       require(beta > 0 && beta < 1, errc::bad_schedule, "every beta lies between 0 and 1");
       const double before = product;
       alpha_bars_.push_back(product *= 1 - beta);
-      require(product > 0 && product < before, errc::bad_schedule, "these betas leave nothing of the image, or add no noise");
+      require(product > 0 && product < before, errc::bad_schedule,
+              "these betas leave nothing of the image, or add no noise");
     }
     require(!kept_.empty(), errc::bad_schedule, "a schedule needs at least one step");
     for (std::size_t k = 0; k < kept_.size(); ++k) {

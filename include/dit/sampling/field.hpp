@@ -39,23 +39,26 @@ void evaluate(F& field, View<const T, rank> x, Time t, View<T, rank> out) {
   if constexpr (callable) {
     std::invoke(field, x, t, out);
   } else if constexpr (std::is_integral_v<Time>) {
-    static_assert(callable,
-                  "a noise predictor is called as field(View<const T, rank> x, int t, View<T, rank> out): it reads the "
-                  "state x at step t of the training chain and writes its prediction into out; if it keeps state, as "
-                  "guidance does, it must not be const");
+    static_assert(
+        callable,
+        "a noise predictor is called as field(View<const T, rank> x, int t, View<T, rank> out): it reads the "
+        "state x at step t of the training chain and writes its prediction into out; if it keeps state, as "
+        "guidance does, it must not be const");
   } else {
-    static_assert(callable,
-                  "a velocity field is called as field(View<const T, rank> x, T t, View<T, rank> v): it reads the "
-                  "state x at time t and writes the velocity noise - x0 into v; if it keeps state, as guidance does, "
-                  "it must not be const");
+    static_assert(
+        callable,
+        "a velocity field is called as field(View<const T, rank> x, T t, View<T, rank> v): it reads the "
+        "state x at time t and writes the velocity noise - x0 into v; if it keeps state, as guidance does, "
+        "it must not be const");
   }
 }
 
 template <class F, class T, std::size_t rank>
 void draw(F& source, View<T, rank> noise) {
   constexpr bool callable = NoiseSource<F, T, rank>;
-  static_assert(callable,
-                "a noise source is called as draw(View<T, rank> noise): it fills noise with standard normal numbers");
+  static_assert(
+      callable,
+      "a noise source is called as draw(View<T, rank> noise): it fills noise with standard normal numbers");
   if constexpr (callable) std::invoke(source, noise);
 }
 

@@ -20,8 +20,9 @@ namespace dit::inline DIT_ABI {
 ///   - asks the field first and touches `state()` last: if the field throws, the step can be taken again;
 ///   - allocates nothing.
 ///
-/// To save a run keep `state()` and `index()`; `begin(state, timeline, index)` goes on from there, bit for bit. A copy
-/// of the sampler does as well. `Timeline` is what the steps are counted on: a Schedule or a DiffusionSchedule.
+/// To save a run keep `state()` and `index()`; `begin(state, timeline, index)` goes on from there, bit for bit. A
+/// copy of the sampler does as well. `Timeline` is what the steps are counted on: a Schedule or a
+/// DiffusionSchedule.
 ///
 /// Errors: bad_state (no run begun, or it is over), bad_input_shape, bad_option, out_of_memory.
 template <class T, std::size_t rank, class Timeline>
