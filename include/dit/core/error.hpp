@@ -14,15 +14,15 @@ namespace dit::inline DIT_ABI {
 
 /// What went wrong. `name(code)` gives the spelling below.
 // clang-format off
-#define DIT_ERROR_CODES(X)                                                                                         \
-  X(io_open) X(not_regular_file) X(io_read) X(io_write) X(file_too_small) X(file_truncated) X(file_changed)         \
-  X(header_length_out_of_range) X(header_too_large) X(header_not_utf8) X(header_bad_start) X(header_json)           \
-  X(header_json_depth) X(too_many_tensors) X(duplicate_name) X(duplicate_field) X(bad_metadata) X(bad_name)         \
-  X(bad_entry) X(missing_field) X(unknown_field) X(unknown_dtype) X(unsupported_dtype) X(bad_shape) X(bad_integer)  \
-  X(bad_rank) X(size_overflow) X(bad_offsets) X(size_mismatch) X(offsets_overlap) X(offsets_gap) X(trailing_bytes)  \
-  X(bad_index) X(unsafe_path) X(shard_missing) X(tensor_missing) X(unexpected_tensor) X(shape_mismatch)             \
-  X(bad_config) X(non_finite_weight) X(out_of_memory) X(bad_input_shape) X(bad_schedule) X(bad_guidance)            \
-  X(bad_option) X(bad_condition) X(aliasing) X(busy) X(bad_state) X(unsupported_isa)
+#define DIT_ERROR_CODES(X)                                                                                        \
+  X(io_open) X(not_regular_file) X(io_read) X(io_write) X(file_too_small) X(file_truncated) X(file_changed)       \
+  X(header_length_out_of_range) X(header_too_large) X(header_not_utf8) X(header_bad_start) X(header_json)         \
+  X(header_json_depth) X(too_many_tensors) X(duplicate_name) X(duplicate_field) X(bad_metadata) X(bad_name)       \
+  X(bad_entry) X(missing_field) X(unknown_field) X(unknown_dtype) X(unsupported_dtype) X(bad_shape)               \
+  X(bad_integer) X(bad_rank) X(size_overflow) X(bad_offsets) X(size_mismatch) X(offsets_overlap) X(offsets_gap)   \
+  X(trailing_bytes) X(bad_index) X(unsafe_path) X(shard_missing) X(tensor_missing) X(unexpected_tensor)           \
+  X(shape_mismatch) X(bad_config) X(non_finite_weight) X(out_of_memory) X(bad_input_shape) X(bad_schedule)        \
+  X(bad_guidance) X(bad_option) X(bad_condition) X(aliasing) X(busy) X(bad_state) X(unsupported_isa)
 // clang-format on
 
 enum class errc : std::uint8_t {

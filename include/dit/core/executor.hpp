@@ -18,8 +18,8 @@ class Executor {
   /// How many strands `run` starts, at least 1; constant over the executor's life.
   virtual int strands() const noexcept = 0;
 
-  /// Calls `strand(context, i)` once for every i in [0, strands()), at the same time if it can, and returns when all
-  /// have returned. `strand` does not throw.
+  /// Calls `strand(context, i)` once for every i in [0, strands()), at the same time if it can, and returns when
+  /// all have returned. `strand` does not throw.
   virtual void run(void (*strand)(void* context, int i) noexcept, void* context) = 0;
 
   /// Calls `f(task, strand)` once for every task in [0, tasks). Which strand takes a task is left open; what a task
@@ -43,7 +43,8 @@ class Executor {
         [](void* context, int strand) noexcept {
           Shared& s = *static_cast<Shared*>(context);
           try {
-            for (Index task; (task = s.next.fetch_add(1, std::memory_order_relaxed)) < s.tasks;) (*s.f)(task, strand);
+            for (Index task; (task = s.next.fetch_add(1, std::memory_order_relaxed)) < s.tasks;)
+              (*s.f)(task, strand);
           } catch (...) {
             s.next.store(s.tasks, std::memory_order_relaxed);
             if (!s.failed.exchange(true)) s.error = std::current_exception();

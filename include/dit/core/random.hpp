@@ -153,9 +153,9 @@ void randn(T* x, Index n, TorchGenerator& generator) {
 /// For float and double; of a bfloat16 model torch's pipelines draw the noise in float as well.
 ///
 /// Below 16 numbers each is drawn in double precision; from 16 on they are drawn 16 at a time, and where n is not a
-/// multiple of 16 the last 16 are drawn again. So a chunk of a draw is not the draw of a chunk: draw a whole tensor.
-/// Bit for bit what PyTorch gives on x86 machines with AVX2; where it has other code it differs from itself as well,
-/// by up to 3e-6. Below 16 numbers, and in double, they agree as far as the C library's log, sin and cos do.
+/// multiple of 16 the last 16 are drawn again. So a chunk of a draw is not the draw of a chunk: draw whole tensors.
+/// From 16 floats on they are bit for bit what PyTorch gives on x86 machines with AVX2; on others it differs from
+/// itself as well, by up to 3e-6. The rest agrees as far as the C library's log, sin and cos do.
 template <class T, std::size_t rank>
 void randn(View<T, rank> out, TorchGenerator& generator) {
   detail::randn(out.data, out.size(), generator);

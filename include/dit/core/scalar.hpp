@@ -56,8 +56,8 @@ inline auto decode(code<T> c) noexcept {
   }
 }
 
-/// The nearest float toward zero, its last bit set if that is not the value itself. Rounded once more, to fewer bits,
-/// it gives what a single rounding would have given.
+/// The nearest float toward zero, its last bit set if that is not the value itself. Rounded once more, to fewer
+/// bits, it gives what a single rounding would have given.
 inline float round_to_odd(double value) noexcept {
   const auto nearest = static_cast<float>(value);
   auto bits = std::bit_cast<std::uint32_t>(nearest);

@@ -29,7 +29,7 @@ std::string to_string(const Extents& shape) {
   return text + "]";
 }
 
-/// A contiguous row-major block of memory with a shape, made from an Eigen tensor or map, or by hand. It owns nothing.
+/// A contiguous row-major block of memory with a shape, made from an Eigen tensor or map, or by hand. Owns nothing.
 template <class T, std::size_t rank>
 struct View {
   T* data = nullptr;

@@ -38,9 +38,9 @@ inline int available_cores() noexcept {
 
 /// A fixed number of threads, the caller of `run` among them as strand 0.
 ///
-/// A call costs well under a microsecond when the threads are still awake from the last one, which they are for 20 us.
-/// A thread that did not wake up in time is not waited for: the caller runs its strand as well. Calls from several
-/// threads take turns. A call from inside one of the pool's own strands runs on that thread alone.
+/// A call costs well under a microsecond when the threads are still awake from the last one, which they are for 20
+/// us. A thread that did not wake up in time is not waited for: the caller runs its strand as well. Calls from
+/// several threads take turns. A call from inside one of the pool's own strands runs on that thread alone.
 class ThreadPool final : public Executor {
  public:
   static constexpr int max_threads = 1024;
@@ -51,11 +51,11 @@ class ThreadPool final : public Executor {
   /// `threads` strands, the caller included; 0 means one for every core that the process may use. Where the system
   /// gives fewer threads the pool has fewer strands, which changes no result.
   /// Throws errc::bad_option for a number outside [0, 1024].
-  explicit ThreadPool(int threads = 0, const Launch& launch = [](std::function<void()> f) {
-    return std::thread(std::move(f));
-  }) {
+  explicit ThreadPool(
+      int threads = 0, const Launch& launch = [](std::function<void()> f) { return std::thread(std::move(f)); }) {
     if (threads < 0 || threads > max_threads) {
-      throw Error(errc::bad_option, "a pool has 1 to 1024 threads, or 0 for one per core; got " + std::to_string(threads));
+      throw Error(errc::bad_option,
+                  "a pool has 1 to 1024 threads, or 0 for one per core; got " + std::to_string(threads));
     }
     const int cores = available_cores();
     if (threads == 0) threads = std::min(cores, max_threads);
@@ -125,8 +125,8 @@ class ThreadPool final : public Executor {
     return round;
   }
 
-  /// Strand i of a round belongs to whoever claims it first. All are claimed before the next round begins, so a claim
-  /// that succeeds is always one of the round that is running.
+  /// Strand i of a round belongs to whoever claims it first. All are claimed before the next round begins, so a
+  /// claim that succeeds is always one of the round that is running.
   bool claim(int i, std::uint32_t round) noexcept {
     std::uint32_t last = round - 1;
     auto& claimed = claimed_[static_cast<std::size_t>(i)];

@@ -24,13 +24,13 @@ constexpr std::size_t arena_bytes(Index n) {
   return (static_cast<std::size_t>(n) * sizeof(T) + alignment - 1) / alignment * alignment;
 }
 
-/// Scratch memory for a forward pass, and the executor that runs it. A model is const and may be shared; a Workspace
-/// belongs to one forward pass at a time.
+/// Scratch memory for a forward pass, and the executor that runs it. A model is const and may be shared; a
+/// Workspace belongs to one forward pass at a time.
 ///
-/// Memory is taken in stack order: what was taken inside a `scope()` is free again when the scope ends. It grows when
-/// it must, so any Workspace works for any model, and when everything is free again it becomes one block that is large
-/// enough: from the second pass on nothing is allocated. With `plan<Model>(...)` bytes the first pass allocates nothing
-/// either.
+/// Memory is taken in stack order: what was taken inside a `scope()` is free again when the scope ends. It grows
+/// when it must, so any Workspace works for any model, and when everything is free again it becomes one block that
+/// is large enough: from the second pass on nothing is allocated. With `plan<Model>(...)` bytes the first pass
+/// allocates nothing either.
 class Workspace {
  public:
   /// Own pool with `threads` threads, the caller included; 0 means one for every core.
@@ -149,7 +149,8 @@ class Workspace {
     add_block(std::max({bytes, capacity(), smallest}));
   }
 
-  /// Back to what was there when a scope began. What was added since becomes one block, large enough for the next time.
+  /// Back to what was there when a scope began. What was added since becomes one block, large enough for the next
+  /// time.
   void release(std::size_t blocks, std::size_t used_in_block, std::size_t used) noexcept {
     used_ = used;
     if (used == 0) blocks = 0;
