@@ -43,16 +43,15 @@ constexpr Index key_count(std::span<const AttentionStream<T>> streams) {
   return keys;
 }
 
-/// Heads that are packed at one time: all, unless their keys and values take more than 64 M numbers.
-constexpr Index heads_at_once(Index heads, Index keys, Index head_dim) {
-  constexpr Index most = Index{1} << 26;
-  return std::clamp<Index>(most / std::max<Index>(1, 2 * keys * head_dim), 1, heads);
+/// Heads that are packed at one time: all, unless their keys and values take too many numbers.
+constexpr Index heads_at_once(Index heads, Index keys, Index head_dim, const Blocking& block) {
+  return std::clamp<Index>(block.packed / std::max<Index>(1, 2 * keys * head_dim), 1, heads);
 }
 
 /// Numbers of a strand's scratch: S^T [keys][32]; for every 32 queries Q [d][32], O^T [d][32], max and sum; the
 /// factor.
-constexpr Index attention_scratch(Index head_dim, Index block_keys, Index block_queries) {
-  return tile_width * (block_keys + block_queries / tile_width * (2 * head_dim + 2) + 1);
+constexpr Index attention_scratch(Index head_dim, const Blocking& block) {
+  return tile_width * (block.keys + block.queries / tile_width * (2 * head_dim + 2) + 1);
 }
 
 }  // namespace detail
@@ -61,9 +60,8 @@ constexpr Index attention_scratch(Index head_dim, Index block_keys, Index block_
 template <class T>
 constexpr std::size_t attention_arena(Index batch, Index heads, Index head_dim, Index keys, int strands) {
   if (batch == 0 || heads == 0) return 0;
-  return 2 * arena_bytes<T>(detail::heads_at_once(batch * heads, keys, head_dim) * keys * head_dim) +
-         static_cast<std::size_t>(strands) *
-             arena_bytes<T>(detail::attention_scratch(head_dim, block_keys, block_queries));
+  return 2 * arena_bytes<T>(detail::heads_at_once(batch * heads, keys, head_dim, Blocking{}) * keys * head_dim) +
+         static_cast<std::size_t>(strands) * arena_bytes<T>(detail::attention_scratch(head_dim, Blocking{}));
 }
 
 /// The queries of every stream attend to the keys of all streams, in order: bit for bit what one stream of the
@@ -77,11 +75,11 @@ void attention(std::span<const AttentionStream<T>> streams, Index batch, Index h
   const auto scope = workspace.scope();
 
   const Blocking& block = k.blocking;
-  const Index group = detail::heads_at_once(all_heads, all_keys, head_dim);
+  const Index group = detail::heads_at_once(all_heads, all_keys, head_dim, block);
   const Index head_size = all_keys * head_dim;
   T* const packed_keys = workspace.take<T>(group * head_size);    // [head][block][panel][d][keys of the panel]
   T* const packed_values = workspace.take<T>(group * head_size);  // [head][block][panel of d][keys][d of the panel]
-  const std::size_t scratch_bytes = arena_bytes<T>(detail::attention_scratch(head_dim, block.keys, block.queries));
+  const std::size_t scratch_bytes = arena_bytes<T>(detail::attention_scratch(head_dim, block));
   const Index scratch_size = static_cast<Index>(scratch_bytes / sizeof(T));
   T* const scratch = workspace.take<T>(scratch_size * workspace.strands());
 

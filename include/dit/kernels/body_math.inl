@@ -39,7 +39,8 @@ DIT_INLINE Vec<float> exp2(Vec<float> x) {
 DIT_INLINE Vec<float> times_sigmoid(Vec<float> x, Vec<float> y, Vec<float> y_low) {
   const Vec<float> zero = broadcast(0.f);
   const Vec<float> z = exp(if_less(y, zero, y, zero - y), if_less(y, zero, y_low, zero - y_low));
-  return if_less(y, zero, x * z, x) / (broadcast(1.f) + z);
+  const Vec<float> finite = max(broadcast(-128.f), x);  // times z = 0 from there on
+  return if_less(y, zero, finite * z, x) / (broadcast(1.f) + z);
 }
 
 DIT_INLINE Vec<float> silu(Vec<float> x) { return times_sigmoid(x, x, broadcast(0.f)); }
@@ -65,7 +66,7 @@ DIT_INLINE Vec<float> gelu_tanh(Vec<float> x) {
 /// (relative error 1.8e-8); beyond it e^(-z^2/2) underflows to 0. x > 0 takes x - x Phi(-x).
 DIT_INLINE Vec<float> gelu_erf(Vec<float> x) {
   const Vec<float> zero = broadcast(0.f), four = broadcast(4.f), one = broadcast(1.f);
-  const Vec<float> z = min(broadcast(15.f), max(x, zero - x));
+  const Vec<float> v = min(broadcast(15.f), max(broadcast(-15.f), x)), z = max(v, zero - v);
   const Vec<float> w = (z - four) / (z + four);
   Vec<float> g = broadcast(-7.34134082e-05f);
   g = fused(g, w, broadcast(-6.44840693e-05f));
@@ -79,6 +80,6 @@ DIT_INLINE Vec<float> gelu_erf(Vec<float> x) {
   g = fused(g, w, broadcast(-0.0967034698f));
   g = fused(g, w, broadcast(0.4720532f));
   const Vec<float> s = z * z, half = broadcast(-0.5f);
-  const Vec<float> tail = x * exp(half * s, half * fused(z, z, zero - s)) * g / (one + z);
+  const Vec<float> tail = v * exp(half * s, half * fused(z, z, zero - s)) * g / (one + z);
   return if_less(x, zero, tail, x - tail);
 }

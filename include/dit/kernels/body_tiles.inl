@@ -53,13 +53,17 @@ DIT_TARGET void multiply(int rows, int strips, Index depth, const T* panel, cons
 template <class T>
 DIT_TARGET void transpose(const T* from, Index from_stride, Index rows, Index columns, T* to, Index to_stride) {
   for (Index c = 0; c < columns; c += 16) {
-    const Index n = columns - c < 16 ? columns - c : 16;
     Vec<T> v[16];
-    for (Index r = 0; r < 16; ++r) {
-      v[r] = r < rows ? load(from + r * from_stride + c, n) : broadcast(T(0));
+    const Index n = columns - c;
+    if (n >= 16) {
+      DIT_UNROLL for (int r = 0; r < 16; ++r) v[r] = r < rows ? load(from + r * from_stride + c) : broadcast(T(0));
+      transpose(v);
+      DIT_UNROLL for (int j = 0; j < 16; ++j) store(to + (c + j) * to_stride, v[j], rows);
+    } else {
+      for (Index r = 0; r < 16; ++r) v[r] = r < rows ? load(from + r * from_stride + c, n) : broadcast(T(0));
+      transpose(v);
+      for (Index j = 0; j < n; ++j) store(to + (c + j) * to_stride, v[j], rows);
     }
-    transpose(v);
-    for (Index j = 0; j < n; ++j) store(to + (c + j) * to_stride, v[j], rows);
   }
 }
 

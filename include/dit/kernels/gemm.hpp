@@ -14,10 +14,34 @@
 
 namespace dit::inline DIT_ABI {
 
+namespace detail {
+
+/// Asks for the cache lines where a tile will go, so that they have come when it is done.
+template <class T>
+void prefetch_tile(const T* p, Index stride, Index rows, Index columns) {
+  const auto ask = [](const T* at) {
+#if defined(__GNUC__)
+    __builtin_prefetch(at);
+#elif DIT_X86
+    _mm_prefetch(reinterpret_cast<const char*>(at), _MM_HINT_T0);
+#endif
+  };
+  constexpr Index line = 64 / sizeof(T);
+  for (Index r = 0; r < rows; ++r, p += stride) {
+    for (Index c = 0; c < columns; c += line) ask(p + c);
+    ask(p + columns - 1);
+  }
+}
+
+}  // namespace detail
+
 // A sink has
 //     void put(const Kernels<T>& k, Index row, Index rows, Index column, Index columns, T* tile) const;
 // which takes the tile [rows][tile_width] at (row, column) of A W^T and may write over it; `rows` is the height of
-// a panel and `columns` <= tile_width. It is called once for every tile, at the same time for different ones.
+// a panel and `columns` <= tile_width. It is called once for every tile, at the same time for different ones. It
+// may have
+//     void prefetch(Index row, Index rows, Index column, Index columns) const;
+// which is called a while before.
 
 /// y = activation(A W^T + bias), rows `stride` apart; a null bias is 0.
 template <class T>
@@ -27,6 +51,9 @@ struct StoreSink {
   const T* bias = nullptr;
   Activation activation = Activation::none;
 
+  void prefetch(Index row, Index rows, Index column, Index columns) const {
+    detail::prefetch_tile(y + row * stride + column, stride, rows, columns);
+  }
   void put(const Kernels<T>& k, Index row, Index rows, Index column, Index columns, T* tile) const {
     if (bias) k.add_bias(tile, rows, columns, bias + column);
     if (activation != Activation::none) k.activate(activation, tile, rows * tile_width, tile);
@@ -45,6 +72,9 @@ struct AddGatedSink {
   Index gate_stride = 0;
   Index rows_per_sample = 1;
 
+  void prefetch(Index row, Index rows, Index column, Index columns) const {
+    detail::prefetch_tile(x + row * stride + column, stride, rows, columns);
+  }
   void put(const Kernels<T>& k, Index row, Index rows, Index column, Index columns, T* tile) const {
     if (bias) k.add_bias(tile, rows, columns, bias + column);
     if (!gate) return k.add_gated(tile, rows, columns, nullptr, x + row * stride + column, stride);
@@ -74,14 +104,36 @@ struct PanelsSink {
 };
 
 namespace detail {
-/// Numbers of scratch that a strand of a GEMM needs: the tiles of a task.
-constexpr Index gemm_scratch(Index rows, Index block_rows_, Index pairs) {
-  return std::min(rows, block_rows_) * pairs * tile_width;
+
+/// How a GEMM is cut into tasks of row_blocks x column_blocks, each of which runs through all depth_blocks.
+struct Grid {
+  Panels panels, depth_blocks, row_blocks, column_blocks;
+
+  /// The longest block of k, the same number of which fit the depth; 1 if there is no depth.
+  static constexpr Index steps(Index depth, const Blocking& block) {
+    return Panels(std::max<Index>(1, depth), block.depth).height(0);
+  }
+  constexpr Grid(Index rows, Index depth, Index strips, Index panel_rows, const Blocking& block)
+      : panels(rows, panel_rows),
+        depth_blocks(std::max<Index>(1, depth), block.depth),
+        row_blocks(panels.count, std::max<Index>(1, block.numbers / steps(depth, block) / panel_rows)),
+        column_blocks((strips + 1) / 2, block.pairs) {}
+};
+
+/// Numbers of scratch for a strand of a GEMM: the tiles that wait for the next block of k, or the only one that
+/// does not.
+constexpr Index gemm_scratch(Index rows, Index depth, const Blocking& block) {
+  constexpr Index tallest_panel = 16;
+  if (depth <= block.depth) return tallest_panel * tile_width;
+  return std::min(rows, std::max(tallest_panel, block.numbers / Grid::steps(depth, block))) * block.pairs *
+         tile_width;
 }
+
 template <class Source>
 inline constexpr bool is_packed = false;
 template <class T>
 inline constexpr bool is_packed<PanelsSource<T>> = true;
+
 }  // namespace detail
 
 /// Bytes of a Workspace that `gemm` uses while it runs, for A [rows, depth] that is `packed` already or is not.
@@ -89,7 +141,7 @@ template <class T>
 constexpr std::size_t gemm_arena(Index rows, Index depth, int strands, bool packed = false) {
   if (rows == 0) return 0;
   return (packed ? 0 : arena_bytes<T>(rows * depth)) +
-         static_cast<std::size_t>(strands) * arena_bytes<T>(detail::gemm_scratch(rows, block_rows, block_pairs));
+         static_cast<std::size_t>(strands) * arena_bytes<T>(detail::gemm_scratch(rows, depth, Blocking{}));
 }
 
 /// sink <- source W^T for A [rows, depth] and W [outputs, depth].
@@ -97,9 +149,10 @@ constexpr std::size_t gemm_arena(Index rows, Index depth, int strands, bool pack
 template <class T, class Source, class Sink>
 void gemm(const Source& source, const PackedMatrix<T>& weights, const Sink& sink, Workspace& workspace,
           const Kernels<T>& k = kernels<T>()) {
-  require(source.depth == weights.depth(), errc::bad_input_shape,
-          "a linear layer of " + std::to_string(weights.depth()) + " inputs was given rows of " +
-              std::to_string(source.depth));
+  if (source.depth != weights.depth()) {  // not `require`, which would compose the sentence at every call
+    throw Error(errc::bad_input_shape, "a linear layer of " + std::to_string(weights.depth()) +
+                                           " inputs was given rows of " + std::to_string(source.depth));
+  }
   const Index rows = source.rows, depth = source.depth, outputs = weights.rows();
   if (rows == 0 || outputs == 0) return;
   const auto scope = workspace.scope();
@@ -111,35 +164,36 @@ void gemm(const Source& source, const PackedMatrix<T>& weights, const Sink& sink
     a = pack(source, workspace.take<T>(rows * depth), workspace, k).panels;
   }
 
-  const Blocking& block = k.blocking;
-  const Panels panels(rows, k.panel_rows);
-  const Panels row_blocks(panels.count, std::max<Index>(1, block.rows / k.panel_rows));  // in panels
-  const Index pairs = (weights.strips() + 1) / 2;
-  const Panels column_blocks(pairs, block.pairs);  // in pairs of strips
-  const Panels depth_blocks(std::max<Index>(1, depth), block.depth);
-
-  const std::size_t scratch_bytes = arena_bytes<T>(detail::gemm_scratch(rows, block.rows, block.pairs));
+  const detail::Grid grid(rows, depth, weights.strips(), k.panel_rows, k.blocking);
+  const std::size_t scratch_bytes = arena_bytes<T>(detail::gemm_scratch(rows, depth, k.blocking));
   const Index scratch_size = static_cast<Index>(scratch_bytes / sizeof(T));
   T* const scratch = workspace.take<T>(scratch_size * workspace.strands());
 
-  workspace.parallel_for(row_blocks.count * column_blocks.count, [&](Index task, int strand) {
-    const Index rb = task / column_blocks.count, cb = task % column_blocks.count;
-    const Index first_panel = row_blocks.first(rb), end_panel = row_blocks.first(rb + 1);
-    const Index first_row = panels.first(first_panel), block_height = panels.first(end_panel) - first_row;
-    const Index first_pair = column_blocks.first(cb), end_pair = column_blocks.first(cb + 1);
-    T* const tiles = scratch + strand * scratch_size;  // [pair][row][tile_width]
-    for (Index db = 0; db < depth_blocks.count; ++db) {
-      const Index begin = depth_blocks.first(db), steps = std::min(depth, depth_blocks.first(db + 1)) - begin;
+  // Tasks in a row share their rows of A, which stay in L2 while W streams past.
+  workspace.parallel_for(grid.row_blocks.count * grid.column_blocks.count, [&](Index task, int strand) {
+    const Index rb = task / grid.column_blocks.count, cb = task % grid.column_blocks.count;
+    const Index first_panel = grid.row_blocks.first(rb), end_panel = grid.row_blocks.first(rb + 1);
+    const Index first_row = grid.panels.first(first_panel), height = grid.panels.first(end_panel) - first_row;
+    const Index first_pair = grid.column_blocks.first(cb), end_pair = grid.column_blocks.first(cb + 1);
+    T* const tiles = scratch + strand * scratch_size;  // [pair][row][tile_width], or one
+    const bool whole = grid.depth_blocks.count == 1;
+    for (Index db = 0; db < grid.depth_blocks.count; ++db) {
+      const Index begin = grid.depth_blocks.first(db);
+      const Index steps = std::min(depth, grid.depth_blocks.first(db + 1)) - begin;
+      const bool last = db + 1 == grid.depth_blocks.count;
       for (Index pair = first_pair; pair < end_pair; ++pair) {
-        const T* w = weights.strip(2 * pair) + begin * strip_width;
+        const T* const w = weights.strip(2 * pair) + begin * strip_width;
         const int strips = static_cast<int>(std::min<Index>(2, weights.strips() - 2 * pair));
         const Index column = 2 * pair * strip_width, columns = std::min(tile_width, outputs - column);
         for (Index p = first_panel; p < end_panel; ++p) {
-          const Index row = panels.first(p), height = panels.height(p);
-          T* tile = tiles + ((pair - first_pair) * block_height + row - first_row) * tile_width;
-          k.multiply(static_cast<int>(height), strips, steps, a + row * depth + begin * height, w, strip_width,
-                     depth * strip_width, db > 0, tile);
-          if (db + 1 == depth_blocks.count) sink.put(k, row, height, column, columns, tile);
+          const Index row = grid.panels.first(p), panel_height = grid.panels.height(p);
+          if constexpr (requires { sink.prefetch(row, row, row, row); }) {
+            if (last) sink.prefetch(row, panel_height, column, columns);
+          }
+          T* const tile = whole ? tiles : tiles + ((pair - first_pair) * height + row - first_row) * tile_width;
+          k.multiply(static_cast<int>(panel_height), strips, steps, a + row * depth + begin * panel_height, w,
+                     strip_width, depth * strip_width, db > 0, tile);
+          if (last) sink.put(k, row, panel_height, column, columns, tile);
         }
       }
     }

@@ -1,6 +1,7 @@
 #pragma once
 /// The two layouts that the micro-kernels read: weights in strips, activations in panels.
 
+#include <algorithm>
 #include <cstddef>
 #include <memory>
 #include <new>
@@ -38,6 +39,21 @@ class PackedMatrix {
   void get_rows(Index first, Index count, real<T>* target) const;
 
  private:
+  /// f(place in its strip, row - first, k, n) for runs of at most 16 k of every row, in an order that stays in L1.
+  template <class F>
+  void for_each_run(Index first, Index count, F&& f) const {
+    for (Index row = first; row < first + count;) {
+      const Index lane = row % strip_width, rows_here = std::min(strip_width - lane, first + count - row);
+      T* const strip = data_.get() + (row / strip_width * depth_) * strip_width;
+      for (Index k = 0; k < depth_; k += 16) {
+        for (Index r = 0; r < rows_here; ++r) {
+          f(strip + k * strip_width + lane + r, row - first + r, k, std::min<Index>(16, depth_ - k));
+        }
+      }
+      row += rows_here;
+    }
+  }
+
   struct Free {
     void operator()(T* p) const noexcept { ::operator delete[](p, std::align_val_t(64)); }
   };
@@ -58,18 +74,16 @@ PackedMatrix<T>::PackedMatrix(Index rows, Index depth) : rows_(rows), depth_(dep
 
 template <class T>
 void PackedMatrix<T>::set_rows(Index first, Index count, const real<T>* source) {
-  for (Index r = 0; r < count; ++r) {
-    T* to = data_.get() + (first + r) / strip_width * depth_ * strip_width + (first + r) % strip_width;
-    for (Index k = 0; k < depth_; ++k) to[k * strip_width] = static_cast<T>(source[r * depth_ + k]);
-  }
+  for_each_run(first, count, [&](T* strip, Index row, Index begin, Index n) {
+    for (Index k = 0; k < n; ++k) strip[k * strip_width] = static_cast<T>(source[row * depth_ + begin + k]);
+  });
 }
 
 template <class T>
 void PackedMatrix<T>::get_rows(Index first, Index count, real<T>* target) const {
-  for (Index r = 0; r < count; ++r) {
-    const T* from = data_.get() + (first + r) / strip_width * depth_ * strip_width + (first + r) % strip_width;
-    for (Index k = 0; k < depth_; ++k) target[r * depth_ + k] = static_cast<real<T>>(from[k * strip_width]);
-  }
+  for_each_run(first, count, [&](const T* strip, Index row, Index begin, Index n) {
+    for (Index k = 0; k < n; ++k) target[row * depth_ + begin + k] = static_cast<real<T>>(strip[k * strip_width]);
+  });
 }
 
 }  // namespace dit::inline DIT_ABI

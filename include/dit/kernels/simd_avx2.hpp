@@ -28,7 +28,6 @@ inline constexpr int tile_strips = 1;  ///< that the micro-kernel treats at a ti
 /// registers.
 template <class T>
 inline constexpr int panel_rows = 6;
-inline constexpr Blocking blocking{block_rows, block_pairs, 384, block_keys, block_queries};
 
 DIT_INLINE Vec<float> load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
 DIT_INLINE void store(float* p, Vec<float> v) {

@@ -28,7 +28,6 @@ inline constexpr int tile_strips = 2;  ///< that the micro-kernel treats at a ti
 /// registers.
 template <class T>
 inline constexpr int panel_rows = 14;
-inline constexpr Blocking blocking{block_rows, block_pairs, 384, block_keys, block_queries};
 
 /// Intrinsics with this mask compile to the plain instruction. Where the plain intrinsic reads an undefined
 /// register to say "do not care", g++ 12 warns about it in every program that includes us; the masked ones have no
@@ -39,8 +38,13 @@ DIT_INLINE __mmask16 first_lanes(Index n) { return static_cast<__mmask16>((1u <<
 DIT_INLINE Vec<float> load(const float* p) { return {_mm512_loadu_ps(p)}; }
 DIT_INLINE void store(float* p, Vec<float> v) { _mm512_storeu_ps(p, v.all); }
 /// The first n numbers, n <= 16, and zeros.
-DIT_INLINE Vec<float> load(const float* p, Index n) { return {_mm512_maskz_loadu_ps(first_lanes(n), p)}; }
-DIT_INLINE void store(float* p, Vec<float> v, Index n) { _mm512_mask_storeu_ps(p, first_lanes(n), v.all); }
+DIT_INLINE Vec<float> load(const float* p, Index n) {
+  return n >= 16 ? load(p) : Vec<float>{_mm512_maskz_loadu_ps(first_lanes(n), p)};
+}
+DIT_INLINE void store(float* p, Vec<float> v, Index n) {
+  if (n >= 16) return store(p, v);  // loads that follow a masked store may have to wait for it
+  _mm512_mask_storeu_ps(p, first_lanes(n), v.all);
+}
 DIT_INLINE Vec<float> broadcast(float x) { return {_mm512_set1_ps(x)}; }
 DIT_INLINE Vec<float> operator+(Vec<float> a, Vec<float> b) { return {_mm512_add_ps(a.all, b.all)}; }
 DIT_INLINE Vec<float> operator-(Vec<float> a, Vec<float> b) { return {_mm512_sub_ps(a.all, b.all)}; }

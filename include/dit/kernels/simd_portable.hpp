@@ -26,7 +26,6 @@ struct Vec {
 
 inline constexpr Isa isa = Isa::portable;
 inline constexpr int tile_strips = 1;  ///< that the micro-kernel treats at a time
-inline constexpr Blocking blocking{block_rows, block_pairs, 384, block_keys, block_queries};
 
 /// Rows of a panel: as many as sixteen 16-byte registers take, or thirty-two.
 #if defined(__aarch64__)
@@ -176,16 +175,19 @@ DIT_INLINE Vec<double> exp(const Vec<double>& a) {
 DIT_INLINE Vec<double> exp2(const Vec<double>& a) {
   return each(a, [](double x) { return std::exp2(x); });
 }
+/// x / (1 + e^-y) for y of x's sign, without overflow.
+inline double times_sigmoid(double x, double y) {
+  const double z = std::exp(-std::abs(y));
+  return (y < 0 ? (x < -1000 ? -1000 : x) * z : x) / (1 + z);
+}
 DIT_INLINE Vec<double> silu(const Vec<double>& a) {
-  return each(a, [](double x) { return x / (1 + std::exp(-x)); });
+  return each(a, [](double x) { return times_sigmoid(x, x); });
 }
 DIT_INLINE Vec<double> gelu_tanh(const Vec<double>& a) {
-  return each(a, [](double x) {  // 1 + tanh(u) = 2 / (1 + e^-2u)
-    return x / (1 + std::exp(-1.5957691216057307 * (x + 0.044715 * x * x * x)));
-  });
+  return each(a, [](double x) { return times_sigmoid(x, 1.5957691216057308 * (x + 0.044715 * x * x * x)); });
 }
 DIT_INLINE Vec<double> gelu_erf(const Vec<double>& a) {
-  return each(a, [](double x) { return 0.5 * x * std::erfc(-0.70710678118654752 * x); });
+  return each(a, [](double x) { return 0.5 * (x < -1000 ? -1000 : x) * std::erfc(-0.70710678118654752 * x); });
 }
 
 #include "dit/kernels/body.inl"

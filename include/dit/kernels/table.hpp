@@ -19,17 +19,15 @@ enum class Norm : std::uint8_t { layer, rms };
 /// Numbers in a row of a tile, which is what two strips give.
 inline constexpr Index tile_width = 32;
 
-/// What a task takes at most, for every instruction set, since memory is planned before one is chosen.
-inline constexpr Index block_rows = 336, block_pairs = 4;
-inline constexpr Index block_keys = 128, block_queries = 64;
-
 /// How the drivers cut their loops. No choice changes a bit of a GEMM's result; attention depends on `keys` alone.
+/// It is the same for every instruction set, since memory is planned before one is chosen.
 struct Blocking {
-  Index rows;     ///< of A in a GEMM task, so that a block of them stays in L2
-  Index pairs;    ///< of strips in a GEMM task
-  Index depth;    ///< steps of k between two visits of a tile, so that a panel stays in L1
-  Index keys;     ///< in a block of attention
-  Index queries;  ///< in a task of attention, a multiple of tile_width
+  Index depth = 1536;             ///< most steps of k between two visits of a tile
+  Index numbers = 161280;         ///< of A that a GEMM task holds on to: five eighths of an L2 cache of 1 MB
+  Index pairs = 4;                ///< of strips in a GEMM task
+  Index keys = 128;               ///< in a block of attention
+  Index queries = 64;             ///< in a task of attention, a multiple of tile_width
+  Index packed = Index{1} << 26;  ///< numbers of keys and values that attention packs at a time, or one head's
 };
 
 /// A tile is [rows][tile_width], a panel [depth][rows], a strip [depth][16]. Nothing reads or writes beyond the

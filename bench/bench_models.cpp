@@ -1,0 +1,93 @@
+/// Blocks and whole models at their published sizes, and the sampler of the shipped checkpoint. Weights are random: no
+/// kernel looks at them. Counters: GFLOPS, and `peak`, its share of an FMA loop in the same process.
+
+#include <benchmark/benchmark.h>
+
+#include <memory>
+#include <vector>
+
+#include "dit/dit.hpp"
+#include "report.hpp"
+
+namespace {
+
+using dit::Index;
+
+/// Multiply-adds times two: 24 N d^2 + 4 N^2 d + 12 d^2 in a block of width d, and the layers around the blocks.
+double block_flop(double n, double d) { return 24 * n * d * d + 4 * n * n * d; }
+template <class M>
+double model_flop(Index side) {
+  constexpr dit::DiTConfig c = M::config;
+  const double n = static_cast<double>(side / c.patch * (side / c.patch)), d = c.width, p2 = c.patch * c.patch;
+  return c.depth * (block_flop(n, d) + 12 * d * d) + 2 * n * d * p2 * (c.in_channels + c.out_channels()) +
+         2 * d * (256 + d) + 4 * d * d;
+}
+
+template <class M>
+M random_model() {
+  M model;
+  dit::TorchGenerator generator(1);
+  dit::fill(model, [&](const dit::Path&, const auto&) {
+    return [&] { return 0.05 * (generator.uniform<double>() - 0.5); };
+  });
+  return model;
+}
+
+void DiTBlock_XL(benchmark::State& state) {
+  constexpr int width = 1152;
+  using Block = dit::DiTBlock<dit::dit_xl_2.block()>;
+  const auto block = random_model<Block>();
+  dit::Workspace workspace(static_cast<int>(state.range(1)));
+  const Index n = state.range(0);
+  std::vector<float> x(static_cast<std::size_t>(n * width), 0.5f), c(6 * width, 0.1f);
+  const dit::Tokens<float, width> tokens{x.data(), 1, n};
+  const Block::Modulations modulations{c.data()};
+  for (auto _ : state) block(tokens, modulations, workspace);
+  dit::bench::report(state, block_flop(static_cast<double>(n), width), workspace.executor());
+}
+BENCHMARK(DiTBlock_XL)->ArgNames({"tokens", "threads"})->ArgsProduct({{256, 1024}, {1, 2}})->UseRealTime();
+
+/// range(0): side of the latent, range(1): threads.
+template <dit::DiTConfig config>
+void DiT(benchmark::State& state) {
+  using Model = dit::DiT<config>;
+  static const auto model = std::make_unique<Model>(random_model<Model>());
+  const Index side = state.range(0);
+  dit::Workspace workspace(static_cast<int>(state.range(1)));
+  dit::Tensor<float, 4> x(1, config.in_channels, side, side), out(1, config.out_channels(), side, side);
+  x.setConstant(0.5f);
+  const std::vector<float> t{500};
+  const std::vector<int> y{207};
+  for (auto _ : state) (*model)(x, t, y, out, workspace);
+  dit::bench::report(state, model_flop<Model>(side), workspace.executor());
+}
+// clang-format off
+BENCHMARK(DiT<dit::dit_s_2>)->Name("DiT-S/2")->ArgNames({"latent", "threads"})->Args({32, 1})->Args({32, 2})->UseRealTime();
+BENCHMARK(DiT<dit::dit_b_2>)->Name("DiT-B/2")->ArgNames({"latent", "threads"})->Args({32, 2})->UseRealTime();
+BENCHMARK(DiT<dit::dit_l_2>)->Name("DiT-L/2")->ArgNames({"latent", "threads"})->Args({32, 2})->UseRealTime();
+BENCHMARK(DiT<dit::dit_xl_2>)->Name("DiT-XL/2")->ArgNames({"latent", "threads"})->Args({32, 1})->Args({32, 2})->Args({64, 2})->UseRealTime();
+// clang-format on
+
+constexpr dit::DiTConfig digits{.width = 128, .depth = 6, .heads = 4, .patch = 2, .input = 8, .in_channels = 1,
+                                .learn_sigma = false, .classes = 10};
+
+/// 50 Euler steps with guidance; range(0): images at once. Counts images per second.
+void Digits(benchmark::State& state) {
+  static const auto model = dit::load<dit::DiT<digits>>(DIT_MODELS_DIR "/digits.safetensors");
+  const Index images = state.range(0);
+  dit::Workspace workspace(static_cast<int>(state.range(1)));
+  std::vector<int> classes(static_cast<std::size_t>(2 * images), 3);
+  std::fill(classes.begin() + images, classes.end(), model.null_class);
+  const auto schedule = dit::Schedule::uniform(50);
+  dit::ConditionedDiT conditioned(model, classes, workspace);
+  conditioned.prepare(schedule.times<float>());
+  dit::BatchedGuidance field(std::ref(conditioned), dit::Guidance{1.25});
+  dit::TorchGenerator generator(0);
+  const auto noise = dit::randn<4>({images, 1, 8, 8}, generator);
+  for (auto _ : state) benchmark::DoNotOptimize(dit::sample(noise, schedule, field).x);
+  state.counters["images/s"] = benchmark::Counter(static_cast<double>(images), benchmark::Counter::kIsIterationInvariantRate);
+  dit::bench::report(state, 50 * 2 * static_cast<double>(images) * model_flop<dit::DiT<digits>>(8), workspace.executor());
+}
+BENCHMARK(Digits)->ArgNames({"images", "threads"})->ArgsProduct({{1, 10, 100}, {1, 2}})->UseRealTime();
+
+}  // namespace
