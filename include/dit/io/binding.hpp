@@ -50,11 +50,11 @@ struct Binding {
 /// Which of the wanted tensors a checkpoint has, under which names.
 class Binder {
  public:
-  Binder(const Checkpoint& checkpoint, const std::vector<Wanted>& wanted, std::string_view family,
+  Binder(const Checkpoint& checkpoint, const std::vector<Wanted>& wanted, std::span<const LayoutNames> layouts,
          const LoadOptions& options)
       : checkpoint_(checkpoint), wanted_(wanted), options_(options) {
     for (const Safetensors& shard : checkpoint.shards()) known_.emplace_back(shard.size());
-    choose_spelling(family);
+    choose_spelling(layouts);
   }
 
   Binding bind() {
@@ -78,11 +78,9 @@ class Binder {
 
  private:
   /// The layout and prefix under which most tensors are found; on a tie the simplest.
-  void choose_spelling(std::string_view family) {
+  void choose_spelling(std::span<const LayoutNames> known) {
     std::vector<Layout> layouts{Layout::original};
-    for (const LayoutNames& known : known_layouts) {
-      if (known.family == family) layouts.push_back(known.layout);
-    }
+    for (const LayoutNames& other : known) layouts.push_back(other.layout);
     if (options_.layout) layouts = {*options_.layout};
     std::vector<std::string> prefixes{""};
     prefixes.insert(prefixes.end(), known_prefixes.begin(), known_prefixes.end());
@@ -91,18 +89,17 @@ class Binder {
     std::size_t most = 0;
     bool first = true;
     for (const Layout layout : layouts) {
-      const auto rules = rules_of(family, layout);
-      if (!rules) throw Error(errc::bad_option, "this model has no checkpoints of the layout asked for");
+      const auto rules = rules_of(known, layout);
       for (const std::string& prefix : prefixes) {
         std::size_t found = 0;
         for (const Wanted& tensor : wanted_) {
-          for (const Piece& piece : spell(tensor.name, tensor.rows, *rules)) {
+          for (const Piece& piece : spell(tensor.name, tensor.rows, rules)) {
             if (checkpoint_.find(prefix + piece.name)) ++found;
           }
         }
         if (!std::exchange(first, false) && found <= most) continue;
         most = found;
-        rules_ = *rules;
+        rules_ = rules;
         binding_.report.layout = layout;
         binding_.report.prefix = prefix;
       }
@@ -116,21 +113,22 @@ class Binder {
     if (pieces.empty() && !tensor.derived) report.missing.push_back({tensor.name, {}});
     for (const Piece& piece : pieces) {
       const std::string name = report.prefix + piece.name;
+      const bool second_half = piece.first == 0 && piece.count < piece.rows;  // of a tensor that was met already
       auto source = find(name);
       if (!source) {
-        if (!tensor.derived) report.missing.push_back({name, {}});
+        if (!tensor.derived && !second_half) report.missing.push_back({name, {}});
         continue;
       }
       std::vector<std::uint64_t> expected = tensor.shape;
       expected[0] = static_cast<std::uint64_t>(piece.rows);
       if (source->info.shape != expected) {
-        report.misshapen.push_back({name, std::move(expected), source->info.shape});
+        if (!second_half) report.misshapen.push_back({name, std::move(expected), source->info.shape});
         continue;
       }
       source->first = piece.first;
       source->count = piece.count;
       if (!piece.copies.empty()) note_copies(report.prefix + piece.copies, *source);
-      if (piece.first == 0 || piece.count == piece.rows) {  // once per tensor
+      if (!second_half) {
         ++report.tensors;
         report.bytes += source->info.end - source->info.begin;
       }

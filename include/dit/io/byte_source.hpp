@@ -8,6 +8,7 @@
 #include <cstring>
 #include <filesystem>
 #include <memory>
+#include <new>
 #include <span>
 #include <string>
 #include <string_view>
@@ -25,6 +26,18 @@
 #include "dit/core/error.hpp"
 
 namespace dit::inline DIT_ABI {
+
+namespace detail {
+/// f(), with errc::out_of_memory where it meets std::bad_alloc. `file` is a path or a text.
+template <class Name, class F>
+auto with_typed_bad_alloc(const Name& file, F&& f) {
+  try {
+    return f();
+  } catch (const std::bad_alloc&) {
+    throw Error(errc::out_of_memory, "there is not enough memory", {std::filesystem::path(file).string()});
+  }
+}
+}  // namespace detail
 
 /// Bytes at offsets. The size is fixed when it is opened; every read is checked against it.
 class ByteSource {

@@ -28,7 +28,8 @@ class Checkpoint {
   static Checkpoint open(const std::filesystem::path& path, const OpenOptions& options = {});
 
   static Checkpoint from_memory(std::span<const std::byte> bytes, const OpenOptions& options = {}) {
-    return Checkpoint(Safetensors::from_memory(bytes, options));
+    return detail::with_typed_bad_alloc("memory",
+                                        [&] { return Checkpoint(Safetensors::from_memory(bytes, options)); });
   }
   explicit Checkpoint(Safetensors file) : name_(file.file()) { shards_.push_back(std::move(file)); }
 
@@ -75,7 +76,7 @@ class Checkpoint::IndexVisitor final : public JsonVisitor {
       if (is_weight_map_ && std::exchange(weight_map_seen_, true))
         fail(errc::bad_index, "weight_map is there twice");
     } else {
-      if (text.size() > max_name) fail(errc::bad_name, "a tensor's name is longer than 4096 bytes");
+      if (const auto wrong = detail::wrong_with_name(text)) fail(errc::bad_name, *wrong);
       tensor_ = std::move(text);
     }
   }
@@ -114,8 +115,7 @@ class Checkpoint::IndexVisitor final : public JsonVisitor {
   enum class Place { document, top, value, weight_map };
 
   [[noreturn]] void fail(errc code, std::string_view sentence) const {
-    throw Error(code, sentence,
-                {index_.string(), tensor_.empty() ? "" : printable(tensor_), parser_.position() - 1});
+    throw Error(code, sentence, {index_.string(), tensor_, parser_.position() - 1});
   }
 
   void add(const std::string& file) {
@@ -151,6 +151,7 @@ class Checkpoint::IndexVisitor final : public JsonVisitor {
     std::error_code failed;
     const fs::path root = fs::canonical(folder, failed);
     const fs::path target = fs::canonical(folder / relative, failed);
+    if (failed == std::errc::not_enough_memory) throw std::bad_alloc();
     if (failed) fail(errc::shard_missing, "the file " + printable(file) + " is not there: " + failed.message());
     if (options_.follow_links) return target;
     const auto [end_of_root, rest] = std::mismatch(root.begin(), root.end(), target.begin(), target.end());
@@ -200,24 +201,22 @@ inline void Checkpoint::open_index(const std::filesystem::path& path, const Open
   std::sort(names.begin(), names.end());
   const auto twice = std::adjacent_find(names.begin(), names.end());
   if (twice != names.end()) {
-    throw Error(errc::duplicate_name, "two files have the same tensor", {path.string(), printable(*twice), {}});
+    throw Error(errc::duplicate_name, "two files have the same tensor", {path.string(), std::string(*twice), {}});
   }
 }
 
 inline Checkpoint Checkpoint::open(const std::filesystem::path& path, const OpenOptions& options) {
-  std::error_code ignored;
-  const std::filesystem::path file = std::filesystem::is_directory(path, ignored) ? in_folder(path) : path;
-  Checkpoint checkpoint(path.string());
-  try {
+  return detail::with_typed_bad_alloc(path, [&] {
+    std::error_code ignored;
+    const std::filesystem::path file = std::filesystem::is_directory(path, ignored) ? in_folder(path) : path;
+    Checkpoint checkpoint(path.string());
     if (file.extension() == ".json") {
       checkpoint.open_index(file, options);
     } else {
       checkpoint.shards_.push_back(Safetensors::open(file, options));
     }
-  } catch (const std::bad_alloc&) {
-    throw Error(errc::out_of_memory, "no memory for the list of tensors", {path.string()});
-  }
-  return checkpoint;
+    return checkpoint;
+  });
 }
 
 }  // namespace dit::inline DIT_ABI

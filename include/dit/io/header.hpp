@@ -55,6 +55,17 @@ inline std::optional<std::uint64_t> byte_size(const std::vector<std::uint64_t>& 
   return n;
 }
 
+/// What is wrong with a tensor's name, if something is. A name that is right may stand in a message as it is.
+inline std::optional<std::string> wrong_with_name(std::string_view name) {
+  const auto is_control = [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; };
+  if (name.empty()) return "a tensor's name is empty";
+  if (name.size() > max_name) return "a tensor's name is longer than 4096 bytes: " + printable(name);
+  if (std::any_of(name.begin(), name.end(), is_control)) {
+    return "a tensor's name has a control character: " + printable(name);
+  }
+  return std::nullopt;
+}
+
 /// Tensors in few bytes, never more than their JSON took: a header with a million of them must not cost a gigabyte.
 /// A record is begin (8), end (8), name length (2), name, dtype (1), rank (1), and the extents in groups of 7 bits.
 class TensorTable {
@@ -278,7 +289,7 @@ class HeaderVisitor final : public JsonVisitor {
   enum class Field { dtype, shape, offsets, unknown };
 
   [[noreturn]] void fail(errc code, std::string_view sentence) const {
-    throw Error(code, sentence, {file_, info_.name.empty() ? "" : printable(info_.name), parser_.position() - 1});
+    throw Error(code, sentence, {file_, info_.name, parser_.position() - 1});
   }
   errc field_code() const { return field_ == Field::shape ? errc::bad_shape : errc::bad_offsets; }
   std::string_view field_name() const { return field_ == Field::shape ? "shape" : "data_offsets"; }
@@ -290,12 +301,7 @@ class HeaderVisitor final : public JsonVisitor {
       place_ = Place::metadata_value;
       return;
     }
-    const bool control = std::any_of(text.begin(), text.end(),
-                                     [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
-    if (text.empty()) fail(errc::bad_name, "a tensor's name is empty");
-    if (text.size() > max_name)
-      fail(errc::bad_name, "a tensor's name is longer than 4096 bytes: " + printable(text));
-    if (control) fail(errc::bad_name, "a tensor's name has a control character: " + printable(text));
+    if (const auto wrong = wrong_with_name(text)) fail(errc::bad_name, *wrong);
     if (table_.size() == max_tensors) {
       fail(errc::too_many_tensors, "more than " + std::to_string(max_tensors) + " tensors");
     }
@@ -367,7 +373,7 @@ class HeaderVisitor final : public JsonVisitor {
       fail(errc::missing_field, "the entry has no " + std::string(field == Field::dtype ? "dtype" : field_name()));
     }
     const auto bytes = byte_size(info_.shape, info_.dtype);
-    if (!bytes) fail(errc::size_overflow, "the shape " + to_string(info_.shape) + " has more bytes than 2^64");
+    if (!bytes) fail(errc::size_overflow, "the shape " + to_string(info_.shape) + " has more than 2^64 bits");
     if (info_.begin > info_.end) {
       fail(errc::bad_offsets, "data_offsets [" + std::to_string(info_.begin) + ", " + std::to_string(info_.end) +
                                   "] end before they begin");

@@ -18,16 +18,15 @@ inline constexpr std::size_t max_json_depth = 8;
 /// Of one string, as spelled in the file.
 inline constexpr std::size_t max_json_string = std::size_t{1} << 21;
 
-/// Text from a file, made fit for a message: short, one line, printable.
-inline std::string printable(std::string_view text) {
-  constexpr std::size_t longest = 96;
-  std::string out = "\"";
-  for (const char c : text.substr(0, longest)) {
-    const bool control = static_cast<unsigned char>(c) < 0x20 || c == 0x7f;
-    out += control ? '?' : c;
+/// Text from a file, made fit for a message: one line, not long.
+inline std::string one_line(std::string_view text, std::size_t longest) {
+  std::string line(text.substr(0, longest));
+  for (char& c : line) {
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
   }
-  return out + (text.size() > longest ? "...\"" : "\"");
+  return text.size() > longest ? line + "..." : line;
 }
+inline std::string printable(std::string_view text) { return "\"" + one_line(text, 96) + "\""; }
 
 /// What kind of value a document has at a place. Only `whole` carries a number: nothing else can be a size.
 enum class JsonKind { null, boolean, whole, negative, other_number, string, object, array };
@@ -95,16 +94,11 @@ class JsonParser {
       parser->advance();
       return *this;
     }
-    Cursor operator++(int) {
-      advance_copy_is_meaningless();
-      return *this;
-    }
     friend bool operator==(const Cursor& a, const Cursor& b) { return a.at_end() == b.at_end(); }
     friend bool operator!=(const Cursor& a, const Cursor& b) { return !(a == b); }
 
    private:
     bool at_end() const { return parser == nullptr || !parser->fill(); }
-    void advance_copy_is_meaningless() { parser->advance(); }
   };
 
   struct Events {
@@ -134,7 +128,7 @@ class JsonParser {
       std::string_view sentence = reason.what();
       const std::size_t prefix = sentence.find("] ");
       if (prefix != std::string_view::npos) sentence.remove_prefix(prefix + 2);
-      parser.fail(parser.codes_.malformed, std::string(sentence.substr(0, 240)));
+      parser.fail(parser.codes_.malformed, one_line(sentence, 240));
     }
   };
 

@@ -77,7 +77,7 @@ template <class M>
 LoadReport inspect(const Checkpoint& checkpoint, const LoadOptions& options = {}) {
   const M model{};
   const auto wanted = detail::wanted_tensors(model);
-  return detail::Binder(checkpoint, wanted, detail::family_of<M>(), options).bind().report;
+  return detail::Binder(checkpoint, wanted, detail::layouts_of<M>(), options).bind().report;
 }
 
 /// A model with the weights of an open checkpoint; all of them, or an Error and no model.
@@ -85,10 +85,10 @@ LoadReport inspect(const Checkpoint& checkpoint, const LoadOptions& options = {}
 /// io_read, file_truncated, file_changed. `report` is filled in either case.
 template <class M>
 M bind(const Checkpoint& checkpoint, const LoadOptions& options = {}, LoadReport* report = nullptr) {
-  try {
+  return detail::with_typed_bad_alloc(checkpoint.name(), [&] {
     M model{};
     const auto wanted = detail::wanted_tensors(model);
-    const detail::Binding binding = detail::Binder(checkpoint, wanted, detail::family_of<M>(), options).bind();
+    const detail::Binding binding = detail::Binder(checkpoint, wanted, detail::layouts_of<M>(), options).bind();
     if (report != nullptr) *report = binding.report;
     detail::throw_if_wrong(binding.report, checkpoint.name(), options.strict);
     detail::check_dtypes(binding.sources);
@@ -119,9 +119,7 @@ M bind(const Checkpoint& checkpoint, const LoadOptions& options = {}, LoadReport
     checkpoint.check_unchanged();
     if constexpr (requires { model.set_layout(Layout::original); }) model.set_layout(binding.report.layout);
     return model;
-  } catch (const std::bad_alloc&) {
-    throw Error(errc::out_of_memory, "no memory for the weights", {checkpoint.name()});
-  }
+  });
 }
 
 /// The model in a file, an index or a folder; see `Checkpoint::open` and `bind` for what it may throw.

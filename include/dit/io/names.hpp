@@ -45,17 +45,13 @@ inline constexpr std::array<NameRule, 12> dit_diffusers_names{{
     {"pos_embed", {}},
 }};
 
-/// One layout of one family of models.
+/// A layout and its rules. A model of one's own may bring some: `static constexpr std::array<LayoutNames, n>
+/// layouts`.
 struct LayoutNames {
-  std::string_view family;  ///< M::family
   Layout layout;
   std::span<const NameRule> rules;
 };
-
-/// All that are known, besides each model's own names.
-inline constexpr std::array<LayoutNames, 1> known_layouts{{
-    {"dit", Layout::diffusers, dit_diffusers_names},
-}};
+inline constexpr std::array<LayoutNames, 1> dit_layouts{{{Layout::diffusers, dit_diffusers_names}}};
 
 /// The prefixes that training scripts and bundles put before every name.
 inline constexpr std::array<std::string_view, 6> known_prefixes{
@@ -136,22 +132,24 @@ inline std::vector<Piece> spell(std::string_view ours, Index rows, std::span<con
   return {{std::string(ours), rows, 0, rows}};
 }
 
+/// The layouts that a model's checkpoints come in, besides its own.
 template <class M>
-constexpr std::string_view family_of() {
-  if constexpr (requires { M::family; }) {
-    return M::family;
-  } else {
-    return {};
+constexpr std::span<const LayoutNames> layouts_of() {
+  if constexpr (requires { M::layouts; }) {
+    return M::layouts;
+  } else if constexpr (requires { M::family; }) {
+    if (M::family == "dit") return dit_layouts;
   }
+  return {};
 }
 
-/// The rules of a layout for a family; nothing if that family has no such layout.
-inline std::optional<std::span<const NameRule>> rules_of(std::string_view family, Layout layout) {
-  if (layout == Layout::original) return std::span<const NameRule>{};
-  for (const LayoutNames& known : known_layouts) {
-    if (known.family == family && known.layout == layout) return known.rules;
+/// The rules of a layout; bad_option if there is no such layout.
+inline std::span<const NameRule> rules_of(std::span<const LayoutNames> layouts, Layout layout) {
+  for (const LayoutNames& known : layouts) {
+    if (known.layout == layout) return known.rules;
   }
-  return std::nullopt;
+  require(layout == Layout::original, errc::bad_option, "this model has no checkpoints of the layout asked for");
+  return {};
 }
 
 template <class M>

@@ -28,19 +28,17 @@ class Safetensors {
  public:
   /// Errors: io_open, not_regular_file, and whatever is wrong with the header (RELIABILITY of the README).
   static Safetensors open(const std::filesystem::path& path, const OpenOptions& options = {}) {
-    return Safetensors(FileSource::open(path, options.mapped), options);
+    return detail::with_typed_bad_alloc(
+        path, [&] { return Safetensors(FileSource::open(path, options.mapped), options); });
   }
   /// Bytes that the caller keeps for as long as this lives.
   static Safetensors from_memory(std::span<const std::byte> bytes, const OpenOptions& options = {}) {
-    return Safetensors(std::make_unique<MemorySource>(bytes), options);
+    return detail::with_typed_bad_alloc(
+        "memory", [&] { return Safetensors(std::make_unique<MemorySource>(bytes), options); });
   }
   explicit Safetensors(std::unique_ptr<ByteSource> source, const OpenOptions& options = {})
       : source_(std::move(source)) {
-    try {
-      read_header(options);
-    } catch (const std::bad_alloc&) {
-      throw Error(errc::out_of_memory, "no memory for the header", {file()});
-    }
+    detail::with_typed_bad_alloc(file(), [&] { read_header(options); });
   }
 
   const std::string& file() const noexcept { return source_->name(); }
@@ -59,12 +57,12 @@ class Safetensors {
   void read_rows(const TensorInfo& info, std::uint64_t first, std::uint64_t count, R* target) const {
     const std::uint64_t rows = info.shape.empty() ? 1 : info.shape[0];
     if (first > rows || count > rows - first) {
-      throw Error(errc::bad_option, "rows beyond the end of the tensor", {file(), printable(info.name), {}});
+      throw Error(errc::bad_option, "rows beyond the end of the tensor", {file(), info.name, {}});
     }
     if (!is_real(info.dtype)) {
       throw Error(errc::unsupported_dtype,
                   "tensors of type " + std::string(dit::name(info.dtype)) + " cannot be read as numbers",
-                  {file(), printable(info.name), {}});
+                  {file(), info.name, {}});
     }
     if (count == 0 || info.begin == info.end) return;
     const std::uint64_t row_size = (info.end - info.begin) / rows / (bits(info.dtype) / 8);
@@ -82,7 +80,7 @@ class Safetensors {
   /// Bytes [begin, begin + count) of a tensor of any dtype.
   void read_bytes(const TensorInfo& info, std::uint64_t begin, std::size_t count, std::byte* target) const {
     if (begin > info.end - info.begin || count > info.end - info.begin - begin) {
-      throw Error(errc::bad_option, "bytes beyond the end of the tensor", {file(), printable(info.name), {}});
+      throw Error(errc::bad_option, "bytes beyond the end of the tensor", {file(), info.name, {}});
     }
     source_->read(data_ + info.begin + begin, target, count);
   }
@@ -111,7 +109,7 @@ class Safetensors {
 
   [[noreturn]] void fail(errc code, std::string_view sentence, std::uint64_t offset,
                          std::string tensor = "") const {
-    throw Error(code, sentence, {file(), tensor.empty() ? "" : printable(tensor), offset});
+    throw Error(code, sentence, {file(), std::move(tensor), offset});
   }
 
   void read_header(const OpenOptions& options) {
@@ -142,7 +140,7 @@ class Safetensors {
     detail::HeaderVisitor visitor(parser, file(), options.unknown_fields, table_, metadata_);
     parser.run(visitor);
     if (const auto twice = table_.sort()) {
-      throw Error(errc::duplicate_name, "two tensors have the same name", {file(), printable(*twice), {}});
+      throw Error(errc::duplicate_name, "two tensors have the same name", {file(), *twice, {}});
     }
     check_coverage();
   }

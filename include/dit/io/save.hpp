@@ -69,9 +69,8 @@ template <class M>
 std::vector<TensorToWrite> tensors_of(const M& model, const SaveOptions& options) {
   Layout layout = options.layout.value_or(Layout::original);
   if constexpr (requires { model.layout(); }) layout = options.layout.value_or(model.layout());
-  const auto rules = rules_of(family_of<M>(), layout);
-  require(rules.has_value(), errc::bad_option, "this model has no checkpoints of the layout asked for");
-  const int blocks = block_count(model, *rules);
+  const auto rules = rules_of(layouts_of<M>(), layout);
+  const int blocks = block_count(model, rules);
   std::vector<TensorToWrite> tensors;
   for_each_parameter(
       [&]<class P>(const Path& path, const P& p) {
@@ -81,7 +80,7 @@ std::vector<TensorToWrite> tensors_of(const M& model, const SaveOptions& options
         if (p.empty()) throw Error(errc::bad_state, "the model has no weights yet", {"", ours, {}});
         std::vector<std::uint64_t> shape(P::shape.begin(), P::shape.end());
         Index row = 0;
-        for (const Piece& piece : spell(ours, P::rows, *rules)) {
+        for (const Piece& piece : spell(ours, P::rows, rules)) {
           shape[0] = static_cast<std::uint64_t>(piece.rows);
           // A tensor of swapped halves is two pieces: ours [row, row + count) is its second half, what follows its
           // first.
@@ -114,18 +113,22 @@ std::vector<TensorToWrite> tensors_of(const M& model, const SaveOptions& options
 /// Errors: io_write, bad_state for a model without weights, bad_option for a layout that the model does not have.
 template <class M>
 void save(const M& model, const std::filesystem::path& path, const SaveOptions& options = {}) {
-  auto tensors = detail::tensors_of(model, options);
-  FileSink sink(path);
-  write_safetensors(sink, std::move(tensors), options.metadata);
-  sink.commit();
+  detail::with_typed_bad_alloc(path, [&] {
+    auto tensors = detail::tensors_of(model, options);
+    FileSink sink(path);
+    write_safetensors(sink, std::move(tensors), options.metadata);
+    sink.commit();
+  });
 }
 
 /// The same into memory.
 template <class M>
 std::vector<std::byte> save_to_memory(const M& model, const SaveOptions& options = {}) {
-  MemorySink sink;
-  write_safetensors(sink, detail::tensors_of(model, options), options.metadata);
-  return sink.take();
+  return detail::with_typed_bad_alloc("memory", [&] {
+    MemorySink sink;
+    write_safetensors(sink, detail::tensors_of(model, options), options.metadata);
+    return sink.take();
+  });
 }
 
 }  // namespace dit::inline DIT_ABI

@@ -152,7 +152,7 @@ inline std::string make_header(const std::vector<TensorToWrite>& tensors, const 
   for (const TensorToWrite& tensor : tensors) {
     const auto bytes = byte_size(tensor.shape, tensor.dtype);
     if (!bytes)
-      throw Error(errc::size_overflow, "the shape has more bytes than 2^64", {"", printable(tensor.name), {}});
+      throw Error(errc::size_overflow, "the shape has more than 2^64 bits", {"", printable(tensor.name), {}});
     if (text.size() > 1) text += ",";
     text += json_string(tensor.name) + ":{\"dtype\":\"" + std::string(name(tensor.dtype)) + "\",\"shape\":[";
     for (const std::uint64_t extent : tensor.shape)
@@ -175,7 +175,7 @@ inline void check_header(const std::string& text) {
   HeaderVisitor visitor(parser, source.name(), false, table, metadata);
   parser.run(visitor);
   if (const auto twice = table.sort()) {
-    throw Error(errc::duplicate_name, "two tensors have the same name", {"", printable(*twice), {}});
+    throw Error(errc::duplicate_name, "two tensors have the same name", {"", *twice, {}});
   }
 }
 
