@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <span>
 #include <string_view>
 #include <utility>
@@ -75,6 +76,9 @@ struct DiTModulations {
 /// Takes latents x [B, C, H, W] of any height and width that the patch divides, times t [B] (steps of the 1000-step
 /// chain; 1000 * sigma for models trained as flows), classes y [B] with `null_class` for "none"; gives
 /// [B, out_channels, H, W]. A model is const while it runs and may be shared by threads, each with its Workspace.
+///
+/// Errors: bad_input_shape; bad_condition (not a time and a class per sample, a class that is not in the table);
+/// bad_schedule (a time that is not finite); aliasing; busy; bad_state (no weights); out_of_memory.
 template <DiTConfig config_, class T = float>
 struct DiT {
   static constexpr DiTConfig config = config_;
@@ -124,7 +128,8 @@ struct DiT {
   /// The modulations for vectors c(t_r, y_r), one GEMM per layer, into `table` [Modulations::per_vector * rows].
   void modulations(std::span<const R> t, std::span<const int> y, R* table, Workspace& workspace) const {
     require(!t.empty() && t.size() == y.size(), errc::bad_condition, "there must be one time and one class per sample");
-    require(!x_embedder.weight.empty(), errc::bad_state, "this model has no weights: load or initialise it first");
+    require(std::all_of(t.begin(), t.end(), [](R time) { return std::isfinite(time); }), errc::bad_schedule,
+            "a time is not a finite number");
     const Index rows = static_cast<Index>(t.size());
     const auto scope = workspace.scope();
     const auto c = take_tokens<R, width>(rows, 1, workspace);
@@ -141,6 +146,9 @@ struct DiT {
   /// out = DiT(x, c) with the modulations of c computed beforehand, see `modulations`.
   void operator()(View<const R, 4> x, const Modulations& m, View<R, 4> out, Workspace& workspace) const {
     const auto lease = workspace.lease();
+    require_images(x, config.patch, config.out_channels(), out);
+    require(m.data && m.first >= 0 && m.first + x.shape[0] <= m.vectors, errc::bad_condition,
+            "the modulation table has no vector for every sample");
     forward(x, m, out, workspace);
   }
 
@@ -149,6 +157,7 @@ struct DiT {
                   Workspace& workspace) const {
     const auto lease = workspace.lease();
     const auto scope = workspace.scope();
+    require_images(x, config.patch, config.out_channels(), out);
     require(static_cast<Index>(t.size()) == x.shape[0], errc::bad_condition, "there must be one time per sample");
     R* table = workspace.take<R>(Modulations::per_vector * x.shape[0]);
     modulations(t, y, table, workspace);
@@ -158,6 +167,7 @@ struct DiT {
   /// The same with a result of its own.
   Tensor<R, 4> operator()(View<const R, 4> x, std::span<const R> t, std::span<const int> y,
                           Workspace& workspace) const {
+    patch_grid(x, config.patch);
     Tensor<R, 4> out(x.shape[0], config.out_channels(), x.shape[2], x.shape[3]);
     (*this)(x, t, y, out, workspace);
     return out;
@@ -178,7 +188,6 @@ struct DiT {
 
  private:
   void forward(View<const R, 4> x, const Modulations& m, View<R, 4> out, Workspace& workspace) const {
-    check(x, m, out);
     const Grid grid = patch_grid(x, config.patch);
     const auto scope = workspace.scope();
     const auto tokens = take_tokens<R, width>(x.shape[0], grid.count(), workspace);
@@ -188,20 +197,6 @@ struct DiT {
       blocks[static_cast<std::size_t>(l)](tokens, m.block(l), workspace, mlp_norm_eps());  // [B, N, D]
     }
     final_layer(tokens, m.final_layer(), out, workspace);                                 // [B, C_out, H, W]
-  }
-
-  void check(View<const R, 4> x, const Modulations& m, View<R, 4> out) const {
-    require(!x_embedder.weight.empty(), errc::bad_state, "this model has no weights: load or initialise it first");
-    patch_grid(x, config.patch);
-    const Shape<4> expected{x.shape[0], config.out_channels(), x.shape[2], x.shape[3]};
-    if (out.shape != expected) {
-      throw Error(errc::bad_input_shape,
-                  "the output is " + to_string(out.shape) + " where " + to_string(expected) + " is expected");
-    }
-    require(out.data + out.size() <= x.data || x.data + x.size() <= out.data, errc::aliasing,
-            "the output must not overlap the input");
-    require(m.first >= 0 && m.first + x.shape[0] <= m.vectors, errc::bad_condition,
-            "the modulation table has no vector for every sample");
   }
 
   Layout layout_ = Layout::original;
@@ -223,6 +218,7 @@ class ConditionedDiT {
   using R = typename M::R;
 
   /// The model and the workspace must outlive it.
+  ConditionedDiT(const M&& model, std::vector<int> classes, Workspace& workspace) = delete;
   ConditionedDiT(const M& model, std::vector<int> classes, Workspace& workspace)
       : model_(&model), classes_(std::move(classes)), workspace_(&workspace), t_(classes_.size()) {}
 
@@ -250,10 +246,10 @@ class ConditionedDiT {
   void operator()(View<const R, 4> x, int step, View<R, 4> out) { evaluate(x, model_time(step), out); }
 
  private:
-  static R model_time(int step) { return static_cast<R>(step); }
-  template <class Sigma>
-  static R model_time(Sigma sigma) {
-    return 1000 * static_cast<R>(sigma);
+  /// A step is what it is, a sigma counts in thousandths.
+  template <class Time>
+  static R model_time(Time time) {
+    return std::is_integral_v<Time> ? static_cast<R>(time) : 1000 * static_cast<R>(time);
   }
 
   void evaluate(View<const R, 4> x, R time, View<R, 4> out) {

@@ -86,13 +86,14 @@ struct PlainDiT {
     f("depatchify", self.depatchify...);
   }
 
-  /// v [B, C, H, W] from x [B, C, H, W], t_emb and cond [B, width_c].
+  /// v [B, C, H, W] from x [B, C, H, W], t_emb and cond [B, width_c]. Errors: bad_input_shape, bad_condition (t_emb or
+  /// cond of another shape), aliasing, busy, bad_state (no weights), out_of_memory.
   void operator()(View<const R, 4> x, View<const R, 2> t_emb, View<const R, 2> cond, View<R, 4> v,
                   Workspace& workspace) const {
     const auto lease = workspace.lease();
-    require(!patchify.weight.empty(), errc::bad_state, "this model has no weights: load or initialise it first");
+    require_images(x, config.patch, config.in_channels, v);
     const Shape<2> expected{x.shape[0], config.width_c};
-    require(t_emb.shape == expected && cond.shape == expected, errc::bad_condition,
+    require(t_emb.data && cond.data && t_emb.shape == expected && cond.shape == expected, errc::bad_condition,
             "t_emb and cond must be [batch, width_c]");
     const auto scope = workspace.scope();
     const auto c = take_tokens<R, config.width_c>(x.shape[0], 1, workspace);

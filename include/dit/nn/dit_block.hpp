@@ -46,6 +46,7 @@ struct DiTBlock {
   template <int x_width>
   void operator()(Tokens<R, x_width> x, const Modulations& m, Workspace& workspace, double mlp_norm_eps = 1e-6) const {
     static_assert(x_width == width, "DiTBlock: the tokens' width is not the block's width");
+    require(x.data && x.batch > 0 && x.count > 0, errc::bad_input_shape, "a block takes at least one token");
     const Modulation<R, width> msa{m.template chunk<0>(), m.template chunk<1>(), m.template chunk<2>()};
     const Modulation<R, width> ffn{m.template chunk<3>(), m.template chunk<4>(), m.template chunk<5>()};
     add_gated(x, msa.gate, attn(modulate(layer_norm(x, 1e-6), msa), workspace), workspace);

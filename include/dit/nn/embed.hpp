@@ -54,7 +54,7 @@ struct LabelEmbedder {
 
   /// x[b] <- x[b] + E[labels[b]]; errc::bad_condition for a label outside [0, classes).
   void add_to(Tokens<R, width> x, std::span<const int> labels) const {
-    require(static_cast<Index>(labels.size()) == x.batch, errc::bad_condition, "there must be one label per sample");
+    require(static_cast<Index>(labels.size()) == x.batch && x.count == 1, errc::bad_condition, "there must be one label per sample");
     for (Index b = 0; b < x.batch; ++b) {
       const int label = labels[static_cast<std::size_t>(b)];
       if (label < 0 || label >= classes) {
@@ -86,8 +86,10 @@ struct PositionEmbedding : Parameter<real<T>, 1, side * side, width> {
     });
   }
 
-  /// x[b, n] <- x[b, n] + table[n]
+  /// x[b, n] <- x[b, n] + table[n]; errc::bad_input_shape unless the tokens are the grid's.
   void add_to(Tokens<R, width> x, Grid grid, Workspace& workspace) const {
+    require(grid.rows > 0 && grid.columns > 0 && x.count == grid.count(), errc::bad_input_shape,
+            "the tokens are not as many as their grid's");
     const auto add_halves = [&x](Index n, const auto* first, const auto* second) {
       for (Index b = 0; b < x.batch; ++b) {
         R* token = x.data + (b * x.count + n) * width;

@@ -226,9 +226,11 @@ void fill(M& model, F&& value) {
       model);
 }
 
-/// to <- from, the parameters. Errors: bad_state where `from` has none yet.
+/// to <- from: the parameters, and the layout whose conventions go with them. Errors: bad_state where `from` has none.
 template <class M>
 void copy(const M& from, M& to) {
+  if (&from == &to) return;
+  if constexpr (requires { to.set_layout(from.layout()); }) to.set_layout(from.layout());
   for_each_parameter(
       [&]<class P>(const Path&, const P& source, P& target) {
         std::vector<typename P::scalar> block;
@@ -256,6 +258,7 @@ double max_difference(const M& a, const M& b) {
           p.get_rows(first, rows, block_a.data());
           q.get_rows(first, rows, block_b.data());
           for (std::size_t i = 0; i < block_a.size(); ++i) {
+            if (block_a[i] == block_b[i] || std::isnan(largest)) continue;
             const double difference = std::abs(static_cast<double>(block_a[i]) - static_cast<double>(block_b[i]));
             if (!(difference <= largest)) largest = difference;
           }

@@ -52,16 +52,23 @@ struct Held : private detail::HeldScope<P>, P {
   Held(Workspace::Scope&& memory, P&& lazy) : detail::HeldScope<P>{std::move(memory)}, P(std::move(lazy)) {}
 };
 
+namespace detail {
+inline void require_rows(Index rows, Index of_product) {
+  require(rows == of_product, errc::bad_input_shape, "the tokens that take a product are not as many as its rows");
+}
+}  // namespace detail
+
 /// Uninitialised tokens [batch, count, width] in the workspace.
 template <class T, int width>
 Tokens<T, width> take_tokens(Index batch, Index count, Workspace& workspace) {
   return {workspace.take<T>(batch * count * width), batch, count};
 }
 
-/// y = product
+/// y = product. Errors, here and below: bad_input_shape where y has another number of tokens.
 template <class Source, class T, int width, int y_width>
 void store(Tokens<real<T>, y_width> y, const Product<Source, T, width>& p, Workspace& workspace) {
   static_assert(y_width == width, "store: the tokens' width is not the product's width");
+  detail::require_rows(y.rows(), p.a.rows);
   gemm(p.a, *p.weight, StoreSink<real<T>>{y.data, width, p.bias, p.activation}, workspace);
 }
 
@@ -70,6 +77,7 @@ template <class Source, class T, int width, int y_width>
 Lazy<PanelsSource<real<T>>, width> store_panels(Tokens<real<T>, y_width> y, const Product<Source, T, width>& p,
                                                 Workspace& workspace) {
   static_assert(y_width == width, "store_panels: the tokens' width is not the product's width");
+  detail::require_rows(y.rows(), p.a.rows);
   gemm(p.a, *p.weight, PanelsSink<real<T>>{y.data, width, p.bias, p.activation}, workspace);
   return {PanelsSource<real<T>>{y.data, y.rows(), width}, y.batch, y.count};
 }
@@ -79,6 +87,7 @@ template <class Source, class T, int width, int x_width>
 void add_gated(Tokens<real<T>, x_width> x, PerSample<real<T>, width> gate, const Product<Source, T, width>& p,
                Workspace& workspace) {
   static_assert(x_width == width, "add: the tokens' width is not the product's width");
+  detail::require_rows(x.rows(), p.a.rows);
   gemm(p.a, *p.weight, AddGatedSink<real<T>>{x.data, width, p.bias, gate.data, gate.stride, x.count}, workspace);
 }
 

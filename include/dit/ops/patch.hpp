@@ -1,6 +1,9 @@
 #pragma once
 /// Images as sequences of patches, and back.
 
+#include <functional>
+#include <string>
+
 #include "dit/core/error.hpp"
 #include "dit/core/tensor.hpp"
 
@@ -16,15 +19,33 @@ struct Grid {
   constexpr bool operator==(const Grid&) const = default;
 };
 
-/// The grid of patches that covers an image [B, C, H, W]; errc::bad_input_shape where p does not divide H or W.
+/// The grid of patches that covers an image [B, C, H, W]; errc::bad_input_shape where p does not divide H or W, and for
+/// an image without memory or with more numbers than any machine has.
 template <class T>
 Grid patch_grid(View<T, 4> image, Index patch) {
-  const auto& [batch, channels, height, width] = image.shape;
-  if (batch < 1 || channels < 1 || height < 1 || width < 1 || height % patch != 0 || width % patch != 0) {
+  Index room = Index{1} << 42;
+  for (const Index extent : image.shape) room = extent >= 1 ? room / extent : 0;
+  const Index height = image.shape[2], width = image.shape[3];
+  if (room < 1 || image.data == nullptr || patch < 1 || height % patch != 0 || width % patch != 0) {
     throw Error(errc::bad_input_shape, "an image of " + to_string(image.shape) + " does not divide into patches of " +
                                            std::to_string(patch) + " x " + std::to_string(patch));
   }
   return {height / patch, width / patch};
+}
+
+/// For a model that makes an image `out` of `channels` channels from `in`, on the same grid. Errors: bad_input_shape,
+/// and aliasing where the two share memory.
+template <class T>
+void require_images(View<const T, 4> in, Index patch, Index channels, View<T, 4> out) {
+  patch_grid(in, patch);
+  const Shape<4> expected{in.shape[0], channels, in.shape[2], in.shape[3]};
+  if (out.shape != expected || out.data == nullptr) {
+    throw Error(errc::bad_input_shape,
+                "the output is " + to_string(out.shape) + " where " + to_string(expected) + " is expected");
+  }
+  const std::less<const T*> before;
+  require(!before(in.begin(), out.end()) || !before(out.begin(), in.end()), errc::aliasing,
+          "the output must not overlap the input");
 }
 
 namespace detail {
