@@ -19,7 +19,7 @@ EXAMPLES = HERE.parents[1] / "examples"
 sys.path.insert(0, str(EXAMPLES))
 from train_digits import CLASSES, load, sample  # noqa: E402
 
-SEED, STEPS, GUIDANCE = 2026, 50, 1.5
+SEED, STEPS, GUIDANCE = 2026, 50, 1.25
 
 
 @torch.no_grad()
