@@ -279,6 +279,7 @@ if __name__ == "__main__":
     parser.add_argument("--bf16", action="store_true", help="train under bfloat16 autocast")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--log-every", type=int, default=250, help="steps between two looks at the held-out loss; the first that is no better ends it")
+    parser.add_argument("--log-every", type=int, default=250,
+                        help="steps between two looks at the held-out loss; the first that is no better ends the training")
     parser.add_argument("--output", default="digits.safetensors", help="holds the best so far, by held-out loss")
     train(parser.parse_args())
