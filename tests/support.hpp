@@ -187,8 +187,8 @@ testing::AssertionResult same_bits(const A& a, const B& b) {
     first = i;
   }
   if (different == 0) return testing::AssertionSuccess();
-  return testing::AssertionFailure() << different << " of " << a.size() << " numbers differ, first at " << first << ": "
-                                     << a.data()[first] << " against " << b.data()[first];
+  return testing::AssertionFailure() << different << " of " << a.size() << " numbers differ, first at " << first
+                                     << ": " << a.data()[first] << " against " << b.data()[first];
 }
 
 /// The code of the Error that f throws, if it does.
@@ -201,10 +201,10 @@ std::optional<errc> error_of(F&& f) {
   }
   return std::nullopt;
 }
-#define EXPECT_ERROR(expected_code, ...)                                                          \
-  do {                                                                                            \
-    const auto thrown_code = support::error_of([&] { __VA_ARGS__; });                             \
-    EXPECT_TRUE(thrown_code == expected_code)                                                     \
+#define EXPECT_ERROR(expected_code, ...)                                                                      \
+  do {                                                                                                        \
+    const auto thrown_code = support::error_of([&] { __VA_ARGS__; });                                         \
+    EXPECT_TRUE(thrown_code == expected_code)                                                                 \
         << "expected " << name(expected_code) << ", got " << (thrown_code ? name(*thrown_code) : "no error"); \
   } while (false)
 

@@ -87,6 +87,16 @@ TEST(BadFile, Row33InterruptionsAndShortReadsDoNotMatter) {
   EXPECT_EQ(dit::save_to_memory(by_bytes), saved());
 }
 
+TEST(ByteSource, GivesNothingBeyondItsEnd) {
+  const dit::MemorySource source(saved());
+  std::byte bytes[16];
+  EXPECT_NO_THROW(source.read(source.size() - 16, bytes, 16));
+  EXPECT_NO_THROW(source.read(source.size(), bytes, 0));
+  EXPECT_EQ(code_of([&] { source.read(source.size() - 15, bytes, 16); }), "file_truncated");
+  EXPECT_EQ(code_of([&] { source.read(source.size() + 1, bytes, 0); }), "file_truncated");
+  EXPECT_EQ(code_of([&] { source.read(~std::uint64_t{0}, bytes, 16); }), "file_truncated");
+}
+
 /// A file that was written a while ago, and is open.
 struct OpenFile {
   TemporaryFolder folder;

@@ -12,7 +12,8 @@ namespace {
 using namespace dit;
 using namespace support;
 
-constexpr PlainDiTConfig article{.in_channels = 3, .patch = 2, .width = 72, .heads = 3, .mlp = 100, .depth = 2, .width_c = 40};
+constexpr PlainDiTConfig article{
+    .in_channels = 3, .patch = 2, .width = 72, .heads = 3, .mlp = 100, .depth = 2, .width_c = 40};
 
 template <class T>
 class Arenas : public testing::Test {};
@@ -99,7 +100,8 @@ TYPED_TEST(Arenas, OfOtherShapesGrowOnceAndThenAllocateNothing) {
 
 TYPED_TEST(Arenas, OfTheStepLoopAllocateNothingAfterTheFirstStep) {
   using T = TypeParam;
-  constexpr DiTConfig flow{.width = 72, .depth = 2, .heads = 3, .patch = 2, .input = 8, .learn_sigma = false, .classes = 10};
+  constexpr DiTConfig flow{
+      .width = 72, .depth = 2, .heads = 3, .patch = 2, .input = 8, .learn_sigma = false, .classes = 10};
   using M = DiT<flow, T>;
   const auto model = random_model<M>(1);
   for (const bool prepared : {true, false}) {

@@ -45,7 +45,8 @@ TYPED_TEST(Fields, ArePreparedBitForBit) {
   ConditionedDiT plain(model, {3, 10, 0}, workspace), prepared(model, {3, 10, 0}, workspace);
   prepared.prepare(schedule.times<T>());
   for (const T t : schedule.times<T>()) EXPECT_TRUE(same_bits(ask<M>(prepared, x, t), ask<M>(plain, x, t))) << t;
-  EXPECT_TRUE(same_bits(ask<M>(prepared, x, T(0.123)), ask<M>(plain, x, T(0.123)))) << "a time that was not prepared";
+  EXPECT_TRUE(same_bits(ask<M>(prepared, x, T(0.123)), ask<M>(plain, x, T(0.123))))
+      << "a time that was not prepared";
   EXPECT_TRUE(same_bits(ask<M>(prepared, samples(x, 0, 2), T(1)), samples(ask<M>(plain, x, T(1)), 0, 2)));
 
   ConditionedDiT chain(model, {3, 10, 0}, workspace);
@@ -85,7 +86,8 @@ void expect_guided(const std::string& name, const Golden& io, Make&& make) {
   for (const std::size_t i : {0, 1}) {
     auto field = make(y[i]);
     const auto b = static_cast<Index>(i);
-    EXPECT_TRUE(close(ask<M>(field, samples(x, b, 1), static_cast<int>(t[i])), samples(expected, b, 1), whole_model<T>))
+    EXPECT_TRUE(
+        close(ask<M>(field, samples(x, b, 1), static_cast<int>(t[i])), samples(expected, b, 1), whole_model<T>))
         << name << ", sample " << i;
   }
 }
@@ -97,15 +99,17 @@ TYPED_TEST(Fields, AreGuidedAsTheOfficialCodeAndAsDiffusersDo) {
   const auto model = golden_model<M>("dit_tiny");
   const Golden io("dit_tiny_io");
   Workspace workspace(2);
-  for (const auto& [name, guidance] :
-       {std::pair<std::string, Guidance>{"s4.0.c3", {.scale = 4, .channels = 3}}, {"s4.0.c4", {.scale = 4}},
-        {"s1.5.c3", {.scale = 1.5, .channels = 3}}, {"s1.5.c4", {.scale = 1.5, .channels = 4}}}) {
+  for (const auto& [name, guidance] : {std::pair<std::string, Guidance>{"s4.0.c3", {.scale = 4, .channels = 3}},
+                                       {"s4.0.c4", {.scale = 4}},
+                                       {"s1.5.c3", {.scale = 1.5, .channels = 3}},
+                                       {"s1.5.c4", {.scale = 1.5, .channels = 4}}}) {
     const Guidance g = guidance;
     expect_guided<T>(name, io, [&](int label) {
       return BatchedGuidance(ConditionedDiT(model, {label, M::null_class}, workspace), g);
     });
     expect_guided<T>(name, io, [&](int label) {
-      return SequentialGuidance(ConditionedDiT(model, {label}, workspace), ConditionedDiT(model, {M::null_class}, workspace), g);
+      return SequentialGuidance(ConditionedDiT(model, {label}, workspace),
+                                ConditionedDiT(model, {M::null_class}, workspace), g);
     });
   }
 }
@@ -119,7 +123,8 @@ TYPED_TEST(Fields, AreGuidedInOneCallAsInTwoBitForBit) {
   ConditionedDiT both(model, {3, 5, 10, 10}, workspace);
   both.prepare(std::vector<T>{T(0.5)});
   BatchedGuidance batched(both, Guidance{.scale = 3, .lo = 0.2, .hi = 0.8});
-  SequentialGuidance sequential(ConditionedDiT(model, {3, 5}, workspace), ConditionedDiT(model, {10, 10}, workspace),
+  SequentialGuidance sequential(ConditionedDiT(model, {3, 5}, workspace),
+                                ConditionedDiT(model, {10, 10}, workspace),
                                 Guidance{.scale = 3, .lo = 0.2, .hi = 0.8});
   ConditionedDiT conditional(model, {3, 5}, workspace);
   for (const T t : {T(0.5), T(0.25), T(1)}) {

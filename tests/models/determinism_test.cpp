@@ -76,7 +76,8 @@ TYPED_TEST(Determinism, DoesNotSeeThatItRunsInsideItsOwnPool) {
   std::array<bool, 4> same{};
   pool.parallel_for(4, [&](Index task, int) {
     Workspace workspace(pool);
-    same[static_cast<std::size_t>(task)] = static_cast<bool>(same_bits(c.model(c.x, c.t, c.y, workspace), c.expected));
+    same[static_cast<std::size_t>(task)] =
+        static_cast<bool>(same_bits(c.model(c.x, c.t, c.y, workspace), c.expected));
   });
   EXPECT_TRUE(same[0] && same[1] && same[2] && same[3]);
 }
@@ -87,7 +88,8 @@ TYPED_TEST(Determinism, DoesNotSeeTheBatch) {
     Workspace workspace(threads);
     for (const Index b : {0, 1, 2}) {
       const auto i = static_cast<std::size_t>(b);
-      EXPECT_TRUE(same_bits(run(c.model, samples(c.x, b, 1), workspace, {c.t[i]}, {c.y[i]}), samples(c.expected, b, 1)));
+      EXPECT_TRUE(
+          same_bits(run(c.model, samples(c.x, b, 1), workspace, {c.t[i]}, {c.y[i]}), samples(c.expected, b, 1)));
     }
     const auto pair = run(c.model, samples(c.x, 1, 2), workspace, {c.t[1], c.t[2]}, {c.y[1], c.y[2]});
     EXPECT_TRUE(same_bits(pair, samples(c.expected, 1, 2)));
@@ -99,7 +101,8 @@ TYPED_TEST(Determinism, DoesNotSeeAlignment) {
   const Case<T> c;
   Workspace workspace(2);
   for (const Index offset : {1, 2, 3, 5, 7, 8, 13, 15}) {
-    std::vector<T> in(static_cast<std::size_t>(c.x.size() + 16)), out(static_cast<std::size_t>(c.expected.size() + 16), T(-7));
+    std::vector<T> in(static_cast<std::size_t>(c.x.size() + 16)),
+        out(static_cast<std::size_t>(c.expected.size() + 16), T(-7));
     std::copy_n(c.x.data(), c.x.size(), in.data() + offset);
     const View<const T, 4> x{in.data() + offset, {3, 4, 6, 10}};
     const View<T, 4> result{out.data() + 16 - offset, {3, 8, 6, 10}};

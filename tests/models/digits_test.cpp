@@ -9,8 +9,14 @@ namespace {
 using namespace dit;
 using namespace support;
 
-constexpr DiTConfig digits{.width = 128, .depth = 6, .heads = 4, .patch = 2, .input = 8, .in_channels = 1,
-                           .learn_sigma = false, .classes = 10};
+constexpr DiTConfig digits{.width = 128,
+                           .depth = 6,
+                           .heads = 4,
+                           .patch = 2,
+                           .input = 8,
+                           .in_channels = 1,
+                           .learn_sigma = false,
+                           .classes = 10};
 using M = DiT<digits>;
 
 struct Digits : testing::Test {
@@ -41,7 +47,8 @@ TEST_F(Digits, AreTheOnesThatPyTorchDraws) {
   EulerSampler<float> sampler;
   sampler.begin(noise, schedule);
   while (!sampler.done()) sampler.step(field);
-  // 50 steps of two models each in float; the field pulls together what rounding drives apart, so one model's bound does.
+  // 50 steps of two models each in float; the field pulls together what rounding drives apart, so one model's bound
+  // does.
   EXPECT_TRUE(close(sampler.take(), golden.tensor<float, 4>("samples"), whole_model<float>));
 }
 

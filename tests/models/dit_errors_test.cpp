@@ -19,7 +19,8 @@ struct DiTErrors : testing::Test {
 
   View<const float, 4> in(const Shape<4>& shape) const { return {memory.data(), shape}; }
   View<float, 4> out(const Shape<4>& shape) { return {memory.data() + 10000, shape}; }
-  void call(View<const float, 4> x, View<float, 4> result, std::vector<float> t = {1, 2}, std::vector<int> y = {0, 10}) {
+  void call(View<const float, 4> x, View<float, 4> result, std::vector<float> t = {1, 2},
+            std::vector<int> y = {0, 10}) {
     model(x, t, y, result, workspace);
   }
 };

@@ -1,5 +1,5 @@
-/// The same weights from either layout, with the conventions of the layout: diffusers spaces the time frequencies by
-/// 127 and has an eps of 1e-5 in each block's second norm.
+/// The same weights from either layout, with the conventions of the layout: diffusers spaces the time frequencies
+/// by 127 and has an eps of 1e-5 in each block's second norm.
 
 #include "dit/io/save.hpp"
 #include "dit/kernels/rowwise.hpp"
@@ -28,7 +28,8 @@ TYPED_TEST(Layouts, OfTheAuthorsAndOfDiffusersEachRunAsTheirOwnCode) {
   EXPECT_EQ(original.layout(), Layout::original);
   EXPECT_EQ(diffusers.layout(), Layout::diffusers);
   EXPECT_TRUE(close(run_io(original, io), io.template tensor<double, 4>("out64"), whole_model<TypeParam>));
-  EXPECT_TRUE(close(run_io(diffusers, io), diffusers_io.template tensor<double, 4>("out64"), whole_model<TypeParam>));
+  EXPECT_TRUE(
+      close(run_io(diffusers, io), diffusers_io.template tensor<double, 4>("out64"), whole_model<TypeParam>));
   EXPECT_EQ(max_difference(original, diffusers), 0);  // the weights are the same
 }
 
@@ -55,16 +56,19 @@ TYPED_TEST(Layouts, InHalfPrecisionAreTheRoundedWeights) {
   const Golden io("dit_mini_io");
   for (const std::string dtype : {"f16", "bf16"}) {
     const auto model = golden_model<M>("dit_mini_" + dtype);
-    EXPECT_TRUE(close(run_io(model, io), io.template tensor<double, 4>(dtype + ".out64"), whole_model<TypeParam>)) << dtype;
+    EXPECT_TRUE(close(run_io(model, io), io.template tensor<double, 4>(dtype + ".out64"), whole_model<TypeParam>))
+        << dtype;
   }
 }
 
-// Weights so small that an eps shows: with a wrong one the result moves by 1e-6, with rounding by 1e-12 of its square.
+// Weights so small that an eps shows: with a wrong one the result moves by 1e-6, with rounding by 1e-12 of its
+// square.
 TYPED_TEST(Layouts, HaveTheirOwnEps) {
   using M = DiT<mini, TypeParam>;
   const Golden io("dit_eps_io");
   auto model = golden_model<M>("dit_eps");
-  const auto original = io.template tensor<double, 4>("out64"), diffusers = io.template tensor<double, 4>("diffusers.out64");
+  const auto original = io.template tensor<double, 4>("out64"),
+             diffusers = io.template tensor<double, 4>("diffusers.out64");
   EXPECT_TRUE(close(run_io(model, io), original, one_layer<TypeParam>));
   model.set_layout(Layout::diffusers);
   EXPECT_TRUE(close(run_io(model, io), diffusers, one_layer<TypeParam>));
@@ -85,7 +89,8 @@ TYPED_TEST(Layouts, DifferInTheEpsOfTheSecondNormAlone) {
     model.blocks[0](tokens<12>(x), m, workspace, mlp_norm_eps);
     return x;
   };
-  const auto original = io.tensor<double, 3>("block.out64"), diffusers = io.tensor<double, 3>("block.diffusers.out64");
+  const auto original = io.tensor<double, 3>("block.out64"),
+             diffusers = io.tensor<double, 3>("block.diffusers.out64");
   EXPECT_TRUE(close(run_block(1e-6), original, one_layer<T>));
   EXPECT_TRUE(close(run_block(1e-5), diffusers, one_layer<T>));
   EXPECT_GT(distance(run_block(1e-5), original).nmse, 1e-8);
@@ -121,7 +126,8 @@ std::vector<std::pair<std::string, std::vector<float>>> contents(const Safetenso
 }
 TYPED_TEST(Layouts, AreWrittenAsTheirOwnersWriteThem) {
   const auto model = golden_model<DiT<mini, TypeParam>>("dit_mini");
-  for (const auto& [layout, name] : {std::pair(Layout::original, "dit_mini"), std::pair(Layout::diffusers, "dit_mini_diffusers")}) {
+  for (const auto& [layout, name] :
+       {std::pair(Layout::original, "dit_mini"), std::pair(Layout::diffusers, "dit_mini_diffusers")}) {
     const auto bytes = save_to_memory(model, {.dtype = DType::F32, .layout = layout});
     EXPECT_EQ(contents(Safetensors::from_memory(bytes)),
               contents(Safetensors::open(golden_path(std::string(name) + ".safetensors"))));

@@ -10,8 +10,14 @@ namespace {
 using namespace dit;
 using namespace support;
 
-constexpr DiTConfig tiny_p4{.width = 48, .depth = 1, .heads = 2, .patch = 4, .input = 16, .in_channels = 3,
-                            .learn_sigma = false, .classes = 5};
+constexpr DiTConfig tiny_p4{.width = 48,
+                            .depth = 1,
+                            .heads = 2,
+                            .patch = 4,
+                            .input = 16,
+                            .in_channels = 3,
+                            .learn_sigma = false,
+                            .classes = 5};
 
 template <class T>
 class DiTs : public testing::Test {};
@@ -23,7 +29,8 @@ void expect_golden(const M& model, const Golden& io, const std::string& prefix) 
   using R = typename M::R;
   SCOPED_TRACE(prefix);
   Workspace workspace(2);
-  const auto out = model(io.tensor<R, 4>(prefix + "x"), io.values<R>(prefix + "t"), io.integers(prefix + "y"), workspace);
+  const auto out =
+      model(io.tensor<R, 4>(prefix + "x"), io.values<R>(prefix + "t"), io.integers(prefix + "y"), workspace);
   EXPECT_TRUE(close(out, io.tensor<double, 4>(prefix + "out64"), whole_model<R>));
 }
 
@@ -77,7 +84,8 @@ TYPED_TEST(DiTs, HearTimeAndClass) {
 }
 
 TEST(DiT, HasANullClassOnlyIfItWasTrainedWithOne) {
-  constexpr DiTConfig without{.width = 12, .depth = 1, .heads = 3, .patch = 2, .input = 8, .classes = 10, .null_class = false};
+  constexpr DiTConfig without{
+      .width = 12, .depth = 1, .heads = 3, .patch = 2, .input = 8, .classes = 10, .null_class = false};
   constexpr DiTConfig with{.width = 12, .depth = 1, .heads = 3, .patch = 2, .input = 8, .classes = 10};
   const auto closed = random_model<DiT<without>>(1);
   const auto open = random_model<DiT<with>>(1);

@@ -11,14 +11,16 @@ namespace {
 using namespace dit;
 using namespace support;
 
-constexpr PlainDiTConfig article{.in_channels = 3, .patch = 2, .width = 72, .heads = 3, .mlp = 100, .depth = 2, .width_c = 40};
+constexpr PlainDiTConfig article{
+    .in_channels = 3, .patch = 2, .width = 72, .heads = 3, .mlp = 100, .depth = 2, .width_c = 40};
 
 template <class T>
 class PlainDiTs : public testing::Test {};
 TYPED_TEST_SUITE(PlainDiTs, Scalars, ScalarName);
 
 template <class T>
-Tensor<T, 4> run(const PlainDiT<article, T>& model, const Tensor<T, 4>& x, const Tensor<T, 2>& t_emb, const Tensor<T, 2>& cond) {
+Tensor<T, 4> run(const PlainDiT<article, T>& model, const Tensor<T, 4>& x, const Tensor<T, 2>& t_emb,
+                 const Tensor<T, 2>& cond) {
   Workspace workspace(2);
   Tensor<T, 4> v(x.dimensions());
   model(x, t_emb, cond, v, workspace);
@@ -64,7 +66,8 @@ TYPED_TEST(PlainDiTs, AddTimeAndConditionAndKeepSamplesApart) {
   const auto v = run(model, x, t, c);
   EXPECT_TRUE(same_bits(run(model, x, c, t), v));
   const Tensor<T, 4> x1 = x.chip(1, 0).reshape(std::array<Index, 4>{1, 3, 6, 10});
-  const Tensor<T, 2> t1 = t.chip(1, 0).reshape(std::array<Index, 2>{1, 40}), c1 = c.chip(1, 0).reshape(std::array<Index, 2>{1, 40});
+  const Tensor<T, 2> t1 = t.chip(1, 0).reshape(std::array<Index, 2>{1, 40}),
+                     c1 = c.chip(1, 0).reshape(std::array<Index, 2>{1, 40});
   const auto alone = run(model, x1, t1, c1);
   EXPECT_TRUE(std::equal(alone.data(), alone.data() + alone.size(), v.data() + alone.size()));
 }
@@ -85,7 +88,8 @@ TYPED_TEST(PlainDiTs, RefuseWhatTheyCannotRun) {
   EXPECT_ERROR(errc::bad_condition, attempt(good, {2, 40}, {2, 39}, good));
   EXPECT_ERROR(errc::bad_input_shape, attempt({2, 3, 6, 9}, {2, 40}, {2, 40}, {2, 3, 6, 9}));
   EXPECT_ERROR(errc::bad_input_shape, attempt({2, 4, 6, 10}, {2, 40}, {2, 40}, good));
-  EXPECT_ERROR(errc::bad_input_shape, attempt(good, {2, 40}, {2, 40}, {2, 3, 10, 6}));  // as many tokens, another grid
+  EXPECT_ERROR(errc::bad_input_shape,
+               attempt(good, {2, 40}, {2, 40}, {2, 3, 10, 6}));  // as many tokens, another grid
   EXPECT_ERROR(errc::bad_input_shape, attempt({0, 3, 6, 10}, {0, 40}, {0, 40}, {0, 3, 6, 10}));
   Tensor<T, 4> x = normal<T, 4>(good, 1);
   const auto c = normal<T, 2>({2, 40}, 2);

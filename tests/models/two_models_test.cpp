@@ -23,7 +23,8 @@ TEST(TwoModels, RunInTwoThreads) {
   std::array<int, 2> right{};
   const auto work = [&](std::size_t i) {
     Workspace workspace(2);
-    for (int pass = 0; pass < 5; ++pass) right[i] += same_bits(run(models[i], x[i], workspace), expected[i]) ? 1 : 0;
+    for (int pass = 0; pass < 5; ++pass)
+      right[i] += same_bits(run(models[i], x[i], workspace), expected[i]) ? 1 : 0;
   };
   std::thread other(work, 1);
   work(0);

@@ -103,7 +103,8 @@ TYPED_TEST(DiTBlocks, AreAffineInEachGate) {
   std::vector<double> expected(static_cast<std::size_t>(x.size()));
   for (Index i = 0; i < x.size(); ++i) {
     expected[static_cast<std::size_t>(i)] =
-        static_cast<double>(x.data()[i]) + 2 * (static_cast<double>(once.data()[i]) - static_cast<double>(x.data()[i]));
+        static_cast<double>(x.data()[i]) +
+        2 * (static_cast<double>(once.data()[i]) - static_cast<double>(x.data()[i]));
   }
   EXPECT_TRUE(close(doubled, expected, rounded<T>({16 * 0x1p-23, 1e-13})));
 }

@@ -1,4 +1,5 @@
-/// The layers one by one: patches in and out, plain AdaLN, attention and MLP with their projections, the final layer.
+/// The layers one by one: patches in and out, plain AdaLN, attention and MLP with their projections, the final
+/// layer.
 
 #include "dit/kernels/rowwise.hpp"
 #include "dit/models/plain_dit.hpp"
@@ -14,7 +15,8 @@ template <class T>
 class Layers : public testing::Test {};
 TYPED_TEST_SUITE(Layers, Scalars, ScalarName);
 
-constexpr PlainDiTConfig article{.in_channels = 3, .patch = 2, .width = 72, .heads = 3, .mlp = 100, .depth = 2, .width_c = 40};
+constexpr PlainDiTConfig article{
+    .in_channels = 3, .patch = 2, .width = 72, .heads = 3, .mlp = 100, .depth = 2, .width_c = 40};
 
 TYPED_TEST(Layers, PatchifyIsTheConvolution) {
   using T = TypeParam;
@@ -118,8 +120,9 @@ void expect_mlp(F&& f) {
 TYPED_TEST(Layers, MlpHasTheActivationOfItsType) {
   expect_mlp<Activation::gelu_erf, TypeParam>([](double x) { return x / 2 * std::erfc(-x / std::sqrt(2.0)); });
   expect_mlp<Activation::silu, TypeParam>([](double x) { return x / (1 + std::exp(-x)); });
-  expect_mlp<Activation::gelu_tanh, TypeParam>(
-      [](double x) { return x / 2 * (1 + std::tanh(std::sqrt(2 / std::acos(-1.0)) * (x + 0.044715 * x * x * x))); });
+  expect_mlp<Activation::gelu_tanh, TypeParam>([](double x) {
+    return x / 2 * (1 + std::tanh(std::sqrt(2 / std::acos(-1.0)) * (x + 0.044715 * x * x * x)));
+  });
 }
 
 TYPED_TEST(Layers, SelfAttentionProjectsInAndOut) {

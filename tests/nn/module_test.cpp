@@ -54,7 +54,8 @@ TEST(Module, VisitsEveryTensorOfTheOfficialCheckpointOnce) {
 
 TEST(Module, CountsItsNumbers) {
   std::int64_t count = 0;
-  for (const auto& [name, values] : numbers(random_model<Model>(1))) count += static_cast<std::int64_t>(values.size());
+  for (const auto& [name, values] : numbers(random_model<Model>(1)))
+    count += static_cast<std::int64_t>(values.size());
   EXPECT_EQ(count, parameter_count<Model>());
 }
 
@@ -88,7 +89,8 @@ TEST(Module, IsCopiedWithTheConventionsOfItsLayout) {
 
 TEST(Module, IsComparedToTheLastNumber) {
   const auto model = random_model<Model>(1);
-  for (const std::string changed : {"pos_embed", "blocks.1.mlp.fc2.weight", "final_layer.adaLN_modulation.1.bias"}) {
+  for (const std::string changed :
+       {"pos_embed", "blocks.1.mlp.fc2.weight", "final_layer.adaLN_modulation.1.bias"}) {
     Model other;
     copy(model, other);
     const auto set_last = [&](float value) {

@@ -31,8 +31,8 @@ struct Qkv {
   std::vector<T> attend() {
     std::vector<T> out(static_cast<std::size_t>(batch * count * width), T(-7));
     Workspace workspace(2);
-    self_attention<heads>(Tokens<T, 3 * width>{numbers.data(), batch, count}, Tokens<T, width>{out.data(), batch, count},
-                          workspace);
+    self_attention<heads>(Tokens<T, 3 * width>{numbers.data(), batch, count},
+                          Tokens<T, width>{out.data(), batch, count}, workspace);
     return out;
   }
 };
@@ -84,10 +84,13 @@ void expect_golden() {
     Qkv<T, 3 * d> qkv{2, n};
     const std::array<Index, 3> from{0, 2003, 4001};
     for (int which = 0; which < 3; ++which) {
-      qkv.set(which, [&](Index t, int i) { return pool[static_cast<std::size_t>(from[static_cast<std::size_t>(which)] + t * 3 * d + i)]; });
+      qkv.set(which, [&](Index t, int i) {
+        return pool[static_cast<std::size_t>(from[static_cast<std::size_t>(which)] + t * 3 * d + i)];
+      });
     }
     const auto got = qkv.template attend<3>();
-    const std::string name = "attention.d" + std::to_string(d) + ".q" + std::to_string(n) + ".kv" + std::to_string(n);
+    const std::string name =
+        "attention.d" + std::to_string(d) + ".q" + std::to_string(n) + ".kv" + std::to_string(n);
     EXPECT_TRUE(close(got, io.values<double>(name), attention_bound<float>));  // the file is rounded to float
     EXPECT_TRUE(close(got, naive<3>(qkv), attention_bound<T>));
   }
@@ -114,7 +117,8 @@ TYPED_TEST(Attention, OfOneTokenIsItsValue) {
   auto qkv = random_qkv<TypeParam, 48>(3, 1, 1);
   const auto out = qkv.template attend<2>();
   for (Index b = 0; b < 3; ++b)
-    for (int i = 0; i < 48; ++i) EXPECT_EQ(out[static_cast<std::size_t>(b * 48 + i)], qkv.at(2, b, i)) << b << ", " << i;
+    for (int i = 0; i < 48; ++i)
+      EXPECT_EQ(out[static_cast<std::size_t>(b * 48 + i)], qkv.at(2, b, i)) << b << ", " << i;
 }
 
 TYPED_TEST(Attention, ToEqualKeysIsTheMeanOfTheValues) {
@@ -161,7 +165,8 @@ TYPED_TEST(Attention, DoesNotSeeWhatAllScoresOfARowShare) {
   auto qkv = random_qkv<TypeParam, 48>(1, 33, 5);
   const auto before = qkv.template attend<2>();
   for (Index t = 0; t < 33; ++t)
-    for (int i = 0; i < 48; ++i) qkv.at(1, t, i) += static_cast<TypeParam>(0.5 - 0.02 * i);  // the same for all keys
+    for (int i = 0; i < 48; ++i)
+      qkv.at(1, t, i) += static_cast<TypeParam>(0.5 - 0.02 * i);  // the same for all keys
   EXPECT_TRUE(close(qkv.template attend<2>(), before, attention_bound<TypeParam>));
 }
 
@@ -216,7 +221,8 @@ TYPED_TEST(Attention, GivesAsManyTokensAsItTakes) {
   Workspace workspace(1);
   for (const auto& [batch, count] : {std::pair<Index, Index>{1, 5}, {2, 4}, {5, 2}}) {
     EXPECT_ERROR(errc::bad_input_shape,
-                 self_attention<2>(Tokens<TypeParam, 144>{qkv.numbers.data(), 2, 5}, Tokens<TypeParam, 48>{out.data(), batch, count}, workspace));
+                 self_attention<2>(Tokens<TypeParam, 144>{qkv.numbers.data(), 2, 5},
+                                   Tokens<TypeParam, 48>{out.data(), batch, count}, workspace));
   }
 }
 
@@ -225,7 +231,8 @@ TYPED_TEST(Attention, KeepsSamplesApart) {
   const auto all = qkv.template attend<2>();
   for (Index b = 0; b < 3; ++b) {
     Qkv<TypeParam, 48> one{1, 21};
-    for (int which = 0; which < 3; ++which) one.set(which, [&](Index t, int i) { return qkv.at(which, b * 21 + t, i); });
+    for (int which = 0; which < 3; ++which)
+      one.set(which, [&](Index t, int i) { return qkv.at(which, b * 21 + t, i); });
     const auto alone = one.template attend<2>();
     EXPECT_TRUE(std::equal(alone.begin(), alone.end(), all.begin() + b * 21 * 48)) << b;
   }

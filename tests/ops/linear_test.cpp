@@ -23,13 +23,15 @@ std::vector<double> reference(const Linear<in, out, T>& layer, const std::vector
   for (std::size_t r = 0; r < rows; ++r)
     for (std::size_t o = 0; o < out; ++o) {
       double sum = static_cast<double>(layer.bias.data()[o]);
-      for (std::size_t i = 0; i < in; ++i) sum += static_cast<double>(x[r * in + i]) * static_cast<double>(w[o * in + i]);
+      for (std::size_t i = 0; i < in; ++i)
+        sum += static_cast<double>(x[r * in + i]) * static_cast<double>(w[o * in + i]);
       y[r * out + o] = sum;
     }
   return y;
 }
 
-/// |error| <= (K + 8) eps sum |a b|, and sum |a b| is about 1 here, 6 at most; the NMSE of rounding at random is far less.
+/// |error| <= (K + 8) eps sum |a b|, and sum |a b| is about 1 here, 6 at most; the NMSE of rounding at random is
+/// far less.
 template <class T, int in>
 constexpr Bound product_bound = rounded<T>({6 * (in + 8) * 0x1p-24, 1e-12});
 
@@ -58,13 +60,14 @@ TYPED_TEST(Products, AreAddedWithTheirSamplesGate) {
   Layer<T> l;
   const auto gates = normal<T>(batch * 2 * out, 3), before = normal<T>(batch * count * out, 4);
   auto gated = before, plain = before;
-  add_gated(Tokens<T, out>{gated.data(), batch, count}, PerSample<T, out>{gates.data() + out, 2 * out}, l.layer(l.tokens),
-            l.workspace);
+  add_gated(Tokens<T, out>{gated.data(), batch, count}, PerSample<T, out>{gates.data() + out, 2 * out},
+            l.layer(l.tokens), l.workspace);
   add(Tokens<T, out>{plain.data(), batch, count}, l.layer(l.tokens), l.workspace);
   std::vector<double> expected_gated(before.size()), expected_plain(before.size());
   for (std::size_t i = 0; i < before.size(); ++i) {
     const std::size_t sample = i / (count * out), o = i % out;
-    expected_gated[i] = static_cast<double>(before[i]) + static_cast<double>(gates[sample * 2 * out + out + o]) * l.expected[i];
+    expected_gated[i] =
+        static_cast<double>(before[i]) + static_cast<double>(gates[sample * 2 * out + out + o]) * l.expected[i];
     expected_plain[i] = static_cast<double>(before[i]) + l.expected[i];
   }
   const Bound bound{4 * product_bound<T, in>.max, product_bound<T, in>.nmse};
@@ -81,7 +84,8 @@ TYPED_TEST(Products, AsPanelsAreTheNextOnesInput) {
   store(h, silu(l.layer(l.tokens)), l.workspace);
   store(Tokens<T, 50>{direct.data(), batch, count}, next(h), l.workspace);
   const Tokens<T, out> p{panels.data(), batch, count};
-  store(Tokens<T, 50>{z.data(), batch, count}, next(store_panels(p, silu(l.layer(l.tokens)), l.workspace)), l.workspace);
+  store(Tokens<T, 50>{z.data(), batch, count}, next(store_panels(p, silu(l.layer(l.tokens)), l.workspace)),
+        l.workspace);
   EXPECT_TRUE(same_bits(z, direct));
 }
 
@@ -96,7 +100,9 @@ TYPED_TEST(Products, HaveTheActivationThatTheyName) {
     EXPECT_TRUE(close(y, expected, product_bound<T, in>)) << name;
   };
   store(to, gelu_tanh(l.layer(l.tokens)), l.workspace);
-  expect("gelu_tanh", [](double x) { return x / 2 * (1 + std::tanh(std::sqrt(2 / std::acos(-1.0)) * (x + 0.044715 * x * x * x))); });
+  expect("gelu_tanh", [](double x) {
+    return x / 2 * (1 + std::tanh(std::sqrt(2 / std::acos(-1.0)) * (x + 0.044715 * x * x * x)));
+  });
   store(to, gelu_erf(l.layer(l.tokens)), l.workspace);
   expect("gelu_erf", [](double x) { return x / 2 * (1 + std::erf(x / std::sqrt(2.0))); });
   store(to, silu(l.layer(l.tokens)), l.workspace);
@@ -116,7 +122,8 @@ TYPED_TEST(Products, OfTheTanhFormAreNotThoseOfTheErfForm) {
   const auto tanh_form = [](auto p) { return gelu_tanh(p); };
   const auto erf_form = [](auto p) { return gelu_erf(p); };
   constexpr std::pair<double, double> published[] = {{-2, -0.045402306}, {-1, -0.158808009}, {-0.5, -0.154285990},
-                                                     {0.5, 0.345714010}, {1, 0.841191991},   {2, 1.954597694}, {3, 2.996362608}};
+                                                     {0.5, 0.345714010}, {1, 0.841191991},   {2, 1.954597694},
+                                                     {3, 2.996362608}};
   for (const auto& [x, value] : published) EXPECT_NEAR(at(x, tanh_form), value, 2e-7) << x;
   EXPECT_NEAR(at(1, erf_form), 0.841344746, 2e-7);
   EXPECT_NEAR(at(3, erf_form), 2.995950306, 3e-7);
@@ -161,7 +168,8 @@ TYPED_TEST(Products, OfALayerWithoutWeightsAreABadState) {
   EXPECT_ERROR(errc::bad_state, store(Tokens<T, out>{y.data(), 1, 1}, empty(tokens), workspace));
   const auto taken = std::move(used);
   store(Tokens<T, out>{y.data(), 1, 1}, taken(tokens), workspace);
-  EXPECT_ERROR(errc::bad_state, store(Tokens<T, out>{y.data(), 1, 1}, used(tokens), workspace));  // NOLINT: moved from
+  EXPECT_ERROR(errc::bad_state,
+               store(Tokens<T, out>{y.data(), 1, 1}, used(tokens), workspace));  // NOLINT: moved from
 }
 
 }  // namespace

@@ -21,7 +21,9 @@ std::vector<T> made(const Lazy<Source, width>& source) {
   Linear<width, width, T> identity;
   zero(identity);
   fill(identity, [](const Path& path, const auto&) {
-    return [weight = path.str() == "weight", i = Index{0}]() mutable { return weight && i++ % (width + 1) == 0 ? 1 : 0; };
+    return [weight = path.str() == "weight", i = Index{0}]() mutable {
+      return weight && i++ % (width + 1) == 0 ? 1 : 0;
+    };
   });
   Workspace workspace(1);
   std::vector<T> y(static_cast<std::size_t>(source.rows() * width));
@@ -51,7 +53,8 @@ void expect_golden(const std::string& prefix, double mean_over_deviation) {
     SCOPED_TRACE(name);
     const std::string norm = std::string("layer_norm_") + name;
     EXPECT_TRUE(close(made<T>(layer_norm(tokens, eps)), golden(norm), bound));
-    EXPECT_TRUE(close(made<T>(affine(layer_norm(tokens, eps), gamma.data(), beta.data())), golden(norm + ".affine"), bound));
+    EXPECT_TRUE(close(made<T>(affine(layer_norm(tokens, eps), gamma.data(), beta.data())), golden(norm + ".affine"),
+                      bound));
     EXPECT_TRUE(close(made<T>(affine(rms_norm(tokens, eps), gamma.data(), static_cast<const T*>(nullptr))),
                       golden(std::string("rms_norm_") + name), bound));
   }
@@ -78,7 +81,8 @@ struct Modulated {
 TYPED_TEST(Norms, AreModulatedByTheirOwnSample) {
   using T = TypeParam;
   const Modulated<T> m;
-  const auto y = made<T>(modulate(layer_norm(m.tokens, 1e-6), m.chunks.template chunk<0>(), m.chunks.template chunk<1>()));
+  const auto y =
+      made<T>(modulate(layer_norm(m.tokens, 1e-6), m.chunks.template chunk<0>(), m.chunks.template chunk<1>()));
   std::vector<double> expected(y.size());
   for (Index row = 0; row < m.batch * m.count; ++row) {
     const T* x = m.x.data() + row * m.width;
@@ -87,9 +91,10 @@ TYPED_TEST(Norms, AreModulatedByTheirOwnSample) {
     for (int i = 0; i < m.width; ++i) variance += std::pow(static_cast<double>(x[i]) - mean, 2) / m.width;
     for (int i = 0; i < m.width; ++i) {
       const T* c = m.c.data() + row / m.count * 2 * m.width;  // shift, scale
-      expected[static_cast<std::size_t>(row * m.width + i)] =
-          (1 + static_cast<double>(c[m.width + i])) * (static_cast<double>(x[i]) - mean) / std::sqrt(variance + 1e-6) +
-          static_cast<double>(c[i]);
+      expected[static_cast<std::size_t>(row * m.width + i)] = (1 + static_cast<double>(c[m.width + i])) *
+                                                                  (static_cast<double>(x[i]) - mean) /
+                                                                  std::sqrt(variance + 1e-6) +
+                                                              static_cast<double>(c[i]);
     }
   }
   EXPECT_TRUE(close(y, expected, Bound{8 * norm_bound<T>(0).max, norm_bound<T>(0).nmse}));
@@ -100,16 +105,16 @@ TYPED_TEST(Norms, WithoutShiftAndScaleAreThemselves) {
   const Modulated<T> m;
   const std::vector<T> zeros(m.c.size());
   const Chunks<T, Modulated<T>::width, 2> none{zeros.data()};
-  EXPECT_TRUE(same_bits(
-      made<T>(modulate(layer_norm(m.tokens, 1e-6), none.template chunk<0>(), none.template chunk<1>())),
-      made<T>(layer_norm(m.tokens, 1e-6))));
+  EXPECT_TRUE(
+      same_bits(made<T>(modulate(layer_norm(m.tokens, 1e-6), none.template chunk<0>(), none.template chunk<1>())),
+                made<T>(layer_norm(m.tokens, 1e-6))));
 }
 
 TYPED_TEST(Norms, DoNotSeeScaleAndOffset) {
   using T = TypeParam;
   constexpr int width = 40;
   auto x = normal<T>(6 * width, 3), y = x, z = x;
-  for (T& value : y) value *= 4;               // a power of two: the same bits, with eps in step
+  for (T& value : y) value *= 4;                // a power of two: the same bits, with eps in step
   for (T& value : z) value = 3 * value + T(5);  // anything: the same up to rounding
   const auto of = [](const std::vector<T>& v) { return Tokens<const T, width>{v.data(), 1, 6}; };
   EXPECT_TRUE(same_bits(made<T>(layer_norm(of(y), 16 * 0x1p-20)), made<T>(layer_norm(of(x), 0x1p-20))));
@@ -130,8 +135,10 @@ TYPED_TEST(Norms, LetANaNTouchItsOwnTokenOnly) {
     if (row == 7) {
       EXPECT_TRUE(std::isnan(y[at]));
     } else {
-      EXPECT_TRUE(std::equal(y.begin() + static_cast<std::ptrdiff_t>(at), y.begin() + static_cast<std::ptrdiff_t>(at) + m.width,
-                             clean.begin() + static_cast<std::ptrdiff_t>(at))) << row;
+      EXPECT_TRUE(std::equal(y.begin() + static_cast<std::ptrdiff_t>(at),
+                             y.begin() + static_cast<std::ptrdiff_t>(at) + m.width,
+                             clean.begin() + static_cast<std::ptrdiff_t>(at)))
+          << row;
     }
   }
 }

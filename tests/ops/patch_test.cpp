@@ -100,7 +100,9 @@ TEST(Patches, OfABatchAreThoseOfItsImages) {
 
 TEST(Patches, DoNotCoverAnImageThatTheyDoNotDivide) {
   float pixel = 0;
-  const auto grid = [&pixel](const Shape<4>& shape, Index patch) { return patch_grid(View<float, 4>(&pixel, shape), patch); };
+  const auto grid = [&pixel](const Shape<4>& shape, Index patch) {
+    return patch_grid(View<float, 4>(&pixel, shape), patch);
+  };
   EXPECT_EQ(grid({2, 3, 8, 12}, 4), (Grid{2, 3}));
   EXPECT_ERROR(errc::bad_input_shape, grid({1, 4, 7, 8}, 2));
   EXPECT_ERROR(errc::bad_input_shape, grid({1, 4, 8, 7}, 2));

@@ -26,7 +26,8 @@ inline constexpr Bound feature{sizeof(T) == 8 ? 1e-12 : 6.1e-8, sizeof(T) == 8 ?
 template <class T>
 std::vector<T> time_features(const std::vector<double>& times, double divisor) {
   std::vector<T> features(256 * times.size());
-  for (std::size_t i = 0; i < times.size(); ++i) timestep_embedding(times[i], 128, divisor, features.data() + 256 * i);
+  for (std::size_t i = 0; i < times.size(); ++i)
+    timestep_embedding(times[i], 128, divisor, features.data() + 256 * i);
   return features;
 }
 
@@ -54,7 +55,8 @@ TYPED_TEST(TimeFeatures, HaveTheDivisorOfTheirLayout) {
   for (const Row& row : published) {
     const auto features = time_features<TypeParam>({row.t}, row.divisor);
     for (std::size_t i = 0; i < which.size(); ++i) {
-      EXPECT_NEAR(features[which[i]], row.at[i], 1.2e-7) << "t " << row.t << ", divisor " << row.divisor << ", " << which[i];
+      EXPECT_NEAR(features[which[i]], row.at[i], 1.2e-7)
+          << "t " << row.t << ", divisor " << row.divisor << ", " << which[i];
     }
   }
 }
@@ -103,13 +105,30 @@ TYPED_TEST(Positions, PutTheColumnFirst) {
   const auto check = [](Index width, std::initializer_list<std::pair<std::size_t, double>> published) {
     const auto rows = table<TypeParam>({4, 7}, width);
     for (const auto& [feature, value] : published) {  // of the token at row 3, column 5
-      EXPECT_NEAR(rows[static_cast<std::size_t>((3 * 7 + 5) * width) + feature], value, 1.2e-7) << width << ", " << feature;
+      EXPECT_NEAR(rows[static_cast<std::size_t>((3 * 7 + 5) * width) + feature], value, 1.2e-7)
+          << width << ", " << feature;
     }
   };
-  check(1152, {{0, -0.9589243}, {1, -0.9915309}, {287, 0.0005162}, {288, 0.2836622}, {289, 0.1298712}, {575, 0.9999999},
-               {576, 0.1411200}, {577, 0.2338308}, {864, -0.9899925}, {1151, 1.0000000}});
-  check(384, {{0, -0.9589243}, {1, -0.9856184}, {95, 0.0005503}, {96, 0.2836622}, {97, -0.1689863}, {191, 0.9999998},
-              {192, 0.1411200}, {193, 0.4041414}, {288, -0.9899925}, {383, 0.9999999}});
+  check(1152, {{0, -0.9589243},
+               {1, -0.9915309},
+               {287, 0.0005162},
+               {288, 0.2836622},
+               {289, 0.1298712},
+               {575, 0.9999999},
+               {576, 0.1411200},
+               {577, 0.2338308},
+               {864, -0.9899925},
+               {1151, 1.0000000}});
+  check(384, {{0, -0.9589243},
+              {1, -0.9856184},
+              {95, 0.0005503},
+              {96, 0.2836622},
+              {97, -0.1689863},
+              {191, 0.9999998},
+              {192, 0.1411200},
+              {193, 0.4041414},
+              {288, -0.9899925},
+              {383, 0.9999999}});
 }
 
 TYPED_TEST(Positions, HaveRowsOfOneLength) {
@@ -117,7 +136,8 @@ TYPED_TEST(Positions, HaveRowsOfOneLength) {
     const auto rows = table<TypeParam>({3, 4}, width);
     for (Index token = 0; token < 12; ++token) {
       double squares = 0;
-      for (Index i = 0; i < width; ++i) squares += std::pow(static_cast<double>(rows[static_cast<std::size_t>(token * width + i)]), 2);
+      for (Index i = 0; i < width; ++i)
+        squares += std::pow(static_cast<double>(rows[static_cast<std::size_t>(token * width + i)]), 2);
       EXPECT_NEAR(squares, static_cast<double>(width) / 2, 1e-7 * static_cast<double>(width));
     }
   }

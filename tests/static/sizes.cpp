@@ -33,11 +33,12 @@ static_assert(tensor_count<DiT<dit_s_8>>() == 132);
 static_assert(parameter_count<DiT<dit_xl_2, double>>() == parameter_count<DiT<dit_xl_2>>());
 
 // The article's: 4 D^2 for attention, 2 D d_ff, two AdaLN projections of 2 D c, and the biases.
-constexpr PlainDiTConfig article{.in_channels = 3, .patch = 2, .width = 72, .heads = 3, .mlp = 100, .depth = 2, .width_c = 40};
+constexpr PlainDiTConfig article{
+    .in_channels = 3, .patch = 2, .width = 72, .heads = 3, .mlp = 100, .depth = 2, .width_c = 40};
 static_assert(parameter_count<PlainDiT<article>>() ==
-              72 * 12 + 72 +                                                                             // patchify
+              72 * 12 + 72 +                                                                           // patchify
                   2 * (4 * 72 * 72 + 4 * 72 + 2 * 72 * 100 + 100 + 72 + 2 * (2 * 72 * 40 + 2 * 72)) +  // blocks
-                  2 * 72 + 12 * 72 + 12);                                                               // norm, depatchify
+                  2 * 72 + 12 * 72 + 12);  // norm, depatchify
 static_assert(tensor_count<PlainDiT<article>>() == 2 + 2 * 12 + 2 + 2);
 
 // A model of no numbers is an empty constant.
@@ -62,7 +63,8 @@ static_assert(std::is_same_v<with_scalar<DiT<dit_s_2>, double>, DiT<dit_s_2, dou
 static_assert(dit_xl_2.out_channels() == 8 && dit_xl_2.labels() == 1001 && DiT<dit_xl_2>::null_class == 1000);
 
 // A field keeps no model that is about to end.
-static_assert(std::is_constructible_v<ConditionedDiT<DiT<dit_s_8>>, const DiT<dit_s_8>&, std::vector<int>, Workspace&>);
+static_assert(
+    std::is_constructible_v<ConditionedDiT<DiT<dit_s_8>>, const DiT<dit_s_8>&, std::vector<int>, Workspace&>);
 static_assert(!std::is_constructible_v<ConditionedDiT<DiT<dit_s_8>>, DiT<dit_s_8>, std::vector<int>, Workspace&>);
 
 }  // namespace

@@ -26,7 +26,8 @@ struct OpenOptions {
 /// A file that is open and whose header holds. Const and shareable by threads.
 class Safetensors {
  public:
-  /// Errors: io_open, not_regular_file, and whatever is wrong with the header (RELIABILITY of the README).
+  /// Errors: io_open, not_regular_file, file_too_small, header_*, and one code for each thing that
+  /// can be wrong with an entry: duplicate_name ... trailing_bytes in core/error.hpp.
   static Safetensors open(const std::filesystem::path& path, const OpenOptions& options = {}) {
     return detail::with_typed_bad_alloc(
         path, [&] { return Safetensors(FileSource::open(path, options.mapped), options); });

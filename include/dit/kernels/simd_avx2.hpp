@@ -8,7 +8,7 @@
 #if defined(_MSC_VER) && !defined(__clang__)
 #define DIT_TARGET
 #else
-#define DIT_TARGET __attribute__((target("avx2,fma")))
+#define DIT_TARGET __attribute__((target("avx2,fma"), no_sanitize("undefined")))
 #endif
 #include "dit/kernels/inline.inl"
 

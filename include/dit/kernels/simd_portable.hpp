@@ -7,7 +7,11 @@
 
 #include "dit/kernels/table.hpp"
 
+#if defined(__GNUC__)
+#define DIT_TARGET __attribute__((no_sanitize("undefined")))
+#else
 #define DIT_TARGET
+#endif
 #include "dit/kernels/inline.inl"
 
 namespace dit::inline DIT_ABI::portable {

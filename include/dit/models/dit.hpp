@@ -22,7 +22,7 @@ struct DiTConfig {
   int depth;
   int heads;
   int patch;
-  int input = 32;           ///< side of the latents that `pos_embed` is stored for; the model takes others as well
+  int input = 32;  ///< side of the latents that `pos_embed` is stored for; the model takes others as well
   int in_channels = 4;
   bool learn_sigma = true;  ///< twice as many channels out as in: eps and variance logits
   int classes = 1000;
@@ -58,8 +58,8 @@ struct DiTModulations {
   static constexpr Index per_vector = config.depth * per_block + 2 * config.width;
 
   const R* data = nullptr;
-  Index vectors = 0;    ///< in the table
-  Index first = 0;      ///< the one of the batch's first sample
+  Index vectors = 0;  ///< in the table
+  Index first = 0;    ///< the one of the batch's first sample
 
   Chunks<R, config.width, 6> block(Index layer) const { return {data + (layer * vectors + first) * per_block}; }
   Chunks<R, config.width, 2> final_layer() const {
@@ -114,8 +114,9 @@ struct DiT {
     f("final_layer", self.final_layer...);
   }
 
-  // Layouts differ in more than names (diffusers: models/embeddings.py, CombinedTimestepLabelEmbeddings; attention.py,
-  // BasicTransformerBlock): the space between the time frequencies, and the eps of each block's second norm.
+  // Layouts differ in more than names (diffusers: models/embeddings.py, CombinedTimestepLabelEmbeddings;
+  // attention.py, BasicTransformerBlock): the space between the time frequencies, and the eps of each block's
+  // second norm.
   void set_layout(Layout layout) { layout_ = layout; }
   Layout layout() const { return layout_; }
   double frequency_divisor() const { return layout_ == Layout::original ? 128 : 127; }
@@ -127,7 +128,8 @@ struct DiT {
 
   /// The modulations for vectors c(t_r, y_r), one GEMM per layer, into `table` [Modulations::per_vector * rows].
   void modulations(std::span<const R> t, std::span<const int> y, R* table, Workspace& workspace) const {
-    require(!t.empty() && t.size() == y.size(), errc::bad_condition, "there must be one time and one class per sample");
+    require(!t.empty() && t.size() == y.size(), errc::bad_condition,
+            "there must be one time and one class per sample");
     require(std::all_of(t.begin(), t.end(), [](R time) { return std::isfinite(time); }), errc::bad_schedule,
             "a time is not a finite number");
     const Index rows = static_cast<Index>(t.size());
@@ -178,8 +180,8 @@ struct DiT {
     const Grid grid{shape[0] / config.patch, shape[1] / config.patch};
     const Index rows = batch * grid.count();
     return arena_bytes<R>(Modulations::per_vector * batch) +
-           std::max(arena_bytes<R>(batch * width) + std::max(decltype(t_embedder)::arena(batch, strands),
-                                                             gemm_arena<R>(batch, width, strands)),
+           std::max(arena_bytes<R>(batch * width) +
+                        std::max(decltype(t_embedder)::arena(batch, strands), gemm_arena<R>(batch, width, strands)),
                     arena_bytes<R>(rows * width) +
                         std::max({decltype(x_embedder)::arena(rows, strands), decltype(pos_embed)::arena(grid),
                                   decltype(blocks)::value_type::arena(batch, grid.count(), strands),
@@ -191,12 +193,12 @@ struct DiT {
     const Grid grid = patch_grid(x, config.patch);
     const auto scope = workspace.scope();
     const auto tokens = take_tokens<R, width>(x.shape[0], grid.count(), workspace);
-    store(tokens, x_embedder(x, workspace), workspace);                                   // [B, N, D]
+    store(tokens, x_embedder(x, workspace), workspace);  // [B, N, D]
     pos_embed.add_to(tokens, grid, workspace);
     for (Index l = 0; l < config.depth; ++l) {
       blocks[static_cast<std::size_t>(l)](tokens, m.block(l), workspace, mlp_norm_eps());  // [B, N, D]
     }
-    final_layer(tokens, m.final_layer(), out, workspace);                                 // [B, C_out, H, W]
+    final_layer(tokens, m.final_layer(), out, workspace);  // [B, C_out, H, W]
   }
 
   Layout layout_ = Layout::original;
@@ -208,10 +210,10 @@ struct DiT {
 ///     auto [latents, steps, cancelled] = sample(noise, schedule, field);        // a flow: t is sigma in [0, 1]
 ///     auto [latents, ...] = sample<DdimSampler>(noise, chain, field);           // a chain: t is its step, an int
 ///
-/// `prepare(times)` computes the modulations of all times at once, one GEMM per layer instead of one per layer and step,
-/// bit for bit the same. Times that were not prepared are computed when they come.
-/// A batch smaller than `classes` takes the first of them, so [classes | null classes] serves batched guidance.
-/// Errors: bad_condition (fewer classes than samples, a class that the model does not have), and those of DiT.
+/// `prepare(times)` computes the modulations of all times at once, one GEMM per layer instead of one per layer and
+/// step, bit for bit the same. Times that were not prepared are computed when they come. A batch smaller than
+/// `classes` takes the first of them, so [classes | null classes] serves batched guidance. Errors: bad_condition
+/// (fewer classes than samples, a class that the model does not have), and those of DiT.
 template <class M>
 class ConditionedDiT {
  public:
@@ -222,8 +224,8 @@ class ConditionedDiT {
   ConditionedDiT(const M& model, std::vector<int> classes, Workspace& workspace)
       : model_(&model), classes_(std::move(classes)), workspace_(&workspace), t_(classes_.size()) {}
 
-  /// times: sigmas of a flow, or integer steps of a chain; any range of numbers. Takes Modulations::per_vector numbers
-  /// for every time and sample: 0.8 MB in DiT-XL/2.
+  /// times: sigmas of a flow, or integer steps of a chain; any range of numbers. Takes Modulations::per_vector
+  /// numbers for every time and sample: 0.8 MB in DiT-XL/2.
   template <class Times>
   void prepare(const Times& times) {
     std::vector<R> each, t;
@@ -258,11 +260,13 @@ class ConditionedDiT {
     const auto found = std::find(prepared_.begin(), prepared_.end(), time);
     if (found != prepared_.end()) {
       const Index vectors = classes * static_cast<Index>(prepared_.size());
-      (*model_)(x, typename M::Modulations{table_.data(), vectors, classes * (found - prepared_.begin())}, out, *workspace_);
+      (*model_)(x, typename M::Modulations{table_.data(), vectors, classes * (found - prepared_.begin())}, out,
+                *workspace_);
     } else {
       std::fill(t_.begin(), t_.end(), time);
       const auto batch = static_cast<std::size_t>(x.shape[0]);
-      (*model_)(x, std::span<const R>(t_).first(batch), std::span<const int>(classes_).first(batch), out, *workspace_);
+      (*model_)(x, std::span<const R>(t_).first(batch), std::span<const int>(classes_).first(batch), out,
+                *workspace_);
     }
   }
 

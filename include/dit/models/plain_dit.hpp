@@ -18,7 +18,7 @@ namespace dit::inline DIT_ABI {
 struct PlainDiTConfig {
   int in_channels;
   int patch;
-  int width;    ///< d_model
+  int width;  ///< d_model
   int heads;
   int mlp;      ///< d_ff
   int depth;    ///< n_layers
@@ -54,14 +54,14 @@ struct PlainDiTBlock {
   }
 
   static constexpr std::size_t arena(Index batch, Index count, int strands) {
-    const std::size_t branches = std::max(decltype(attn)::arena(batch, count, strands),
-                                          decltype(ff)::arena(batch * count, strands));
+    const std::size_t branches =
+        std::max(decltype(attn)::arena(batch, count, strands), decltype(ff)::arena(batch * count, strands));
     return decltype(adaln1)::arena(batch, branches, strands);
   }
 };
 
-/// The velocity field v(x, t) of the simplified model: c = t_emb + cond, convolution patchify, blocks with plain AdaLN,
-/// an affine LayerNorm and a Linear back to patches in the order (p q c).
+/// The velocity field v(x, t) of the simplified model: c = t_emb + cond, convolution patchify, blocks with plain
+/// AdaLN, an affine LayerNorm and a Linear back to patches in the order (p q c).
 template <PlainDiTConfig config_, class T = float>
 struct PlainDiT {
   static constexpr PlainDiTConfig config = config_;
@@ -86,8 +86,8 @@ struct PlainDiT {
     f("depatchify", self.depatchify...);
   }
 
-  /// v [B, C, H, W] from x [B, C, H, W], t_emb and cond [B, width_c]. Errors: bad_input_shape, bad_condition (t_emb or
-  /// cond of another shape), aliasing, busy, bad_state (no weights), out_of_memory.
+  /// v [B, C, H, W] from x [B, C, H, W], t_emb and cond [B, width_c]. Errors: bad_input_shape, bad_condition (t_emb
+  /// or cond of another shape), aliasing, busy, bad_state (no weights), out_of_memory.
   void operator()(View<const R, 4> x, View<const R, 2> t_emb, View<const R, 2> cond, View<R, 4> v,
                   Workspace& workspace) const {
     const auto lease = workspace.lease();
@@ -100,16 +100,17 @@ struct PlainDiT {
     for (Index i = 0; i < c.size(); ++i) c.data[i] = t_emb.data[i] + cond.data[i];
     const Grid grid = patch_grid(x, config.patch);
     const auto tokens = take_tokens<R, width>(x.shape[0], grid.count(), workspace);
-    store(tokens, patchify(x, workspace), workspace);                                     // [B, N, D]
-    for (const auto& block : blocks) block(tokens, c, workspace);                         // [B, N, D]
-    depatchify(norm_out(tokens), v, workspace);                                           // [B, C, H, W]
+    store(tokens, patchify(x, workspace), workspace);              // [B, N, D]
+    for (const auto& block : blocks) block(tokens, c, workspace);  // [B, N, D]
+    depatchify(norm_out(tokens), v, workspace);                    // [B, C, H, W]
   }
 
   /// Workspace bytes of a pass over [batch, in_channels, H, W], shape = {H, W}.
   static constexpr std::size_t arena(Index batch, Shape<2> shape, int strands) {
     const Index count = shape[0] / config.patch * (shape[1] / config.patch), rows = batch * count;
     return arena_bytes<R>(batch * config.width_c) + arena_bytes<R>(rows * width) +
-           std::max({decltype(patchify)::arena(rows, strands), decltype(blocks)::value_type::arena(batch, count, strands),
+           std::max({decltype(patchify)::arena(rows, strands),
+                     decltype(blocks)::value_type::arena(batch, count, strands),
                      decltype(depatchify)::arena(rows, strands)});
   }
 };

@@ -25,7 +25,8 @@ struct AdaLN {
   auto operator()(Tokens<X, x_width> x, Tokens<C, c_width> c, Workspace& workspace) const {
     static_assert(x_width == width, "AdaLN: the tokens' width is not the layer's width");
     static_assert(c_width == width_c, "AdaLN: the conditioning vector's width is not the layer's");
-    require(c.batch == x.batch && c.count == 1, errc::bad_condition, "there must be one conditioning vector per sample");
+    require(c.batch == x.batch && c.count == 1, errc::bad_condition,
+            "there must be one conditioning vector per sample");
     auto scope = workspace.scope();
     const auto projected = take_tokens<R, 2 * width>(c.batch, 1, workspace);
     store(projected, proj(c), workspace);

@@ -28,8 +28,8 @@ struct SelfAttention {
   template <class Source, int x_width>
   auto operator()(const Lazy<Source, x_width>& x, Workspace& workspace) const {
     auto scope = workspace.scope();
-    const auto heads_in = take_tokens<real<T>, 3 * width>(x.batch, x.count, workspace);   // [B, N, 3 D]
-    const auto heads_out = take_tokens<real<T>, width>(x.batch, x.count, workspace);      // [B, N, D]
+    const auto heads_in = take_tokens<real<T>, 3 * width>(x.batch, x.count, workspace);  // [B, N, 3 D]
+    const auto heads_out = take_tokens<real<T>, width>(x.batch, x.count, workspace);     // [B, N, D]
     store(heads_in, qkv(x), workspace);
     self_attention<heads>(heads_in, heads_out, workspace);
     return Held(std::move(scope), proj(heads_out));

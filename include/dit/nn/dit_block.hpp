@@ -44,7 +44,8 @@ struct DiTBlock {
 
   /// x [B, N, D] in place, with the modulation computed beforehand, one for every sample.
   template <int x_width>
-  void operator()(Tokens<R, x_width> x, const Modulations& m, Workspace& workspace, double mlp_norm_eps = 1e-6) const {
+  void operator()(Tokens<R, x_width> x, const Modulations& m, Workspace& workspace,
+                  double mlp_norm_eps = 1e-6) const {
     static_assert(x_width == width, "DiTBlock: the tokens' width is not the block's width");
     require(x.data && x.batch > 0 && x.count > 0, errc::bad_input_shape, "a block takes at least one token");
     const Modulation<R, width> msa{m.template chunk<0>(), m.template chunk<1>(), m.template chunk<2>()};
@@ -53,12 +54,13 @@ struct DiTBlock {
     add_gated(x, ffn.gate, mlp(modulate(layer_norm(x, mlp_norm_eps), ffn), workspace), workspace);
   }
 
-  /// The block alone: c [B, 1, D] is the conditioning vector before its SiLU. errc::bad_condition unless there is one
-  /// for every sample.
+  /// The block alone: c [B, 1, D] is the conditioning vector before its SiLU. errc::bad_condition unless there is
+  /// one for every sample.
   template <int x_width, class C, int c_width>
   void operator()(Tokens<R, x_width> x, Tokens<C, c_width> c, Workspace& workspace) const {
     static_assert(c_width == width, "DiTBlock: the conditioning vector's width is not the block's width");
-    require(c.batch == x.batch && c.count == 1, errc::bad_condition, "there must be one conditioning vector per sample");
+    require(c.batch == x.batch && c.count == 1, errc::bad_condition,
+            "there must be one conditioning vector per sample");
     const auto scope = workspace.scope();
     const auto silu_c = take_tokens<R, width>(c.batch, 1, workspace);
     silu(c.data, c.size(), silu_c.data);

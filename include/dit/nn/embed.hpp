@@ -30,7 +30,8 @@ struct TimestepEmbedder {
     auto scope = workspace.scope();
     const auto x = take_tokens<R, features>(static_cast<Index>(times.size()), 1, workspace);
     for (std::size_t i = 0; i < times.size(); ++i) {
-      timestep_embedding(static_cast<double>(times[i]), features / 2, divisor, x.data + static_cast<Index>(i) * features);
+      timestep_embedding(static_cast<double>(times[i]), features / 2, divisor,
+                         x.data + static_cast<Index>(i) * features);
     }
     return Held(std::move(scope), mlp(lazy(Tokens<const R, features>(x)), workspace));
   }
@@ -54,7 +55,8 @@ struct LabelEmbedder {
 
   /// x[b] <- x[b] + E[labels[b]]; errc::bad_condition for a label outside [0, classes).
   void add_to(Tokens<R, width> x, std::span<const int> labels) const {
-    require(static_cast<Index>(labels.size()) == x.batch && x.count == 1, errc::bad_condition, "there must be one label per sample");
+    require(static_cast<Index>(labels.size()) == x.batch && x.count == 1, errc::bad_condition,
+            "there must be one label per sample");
     for (Index b = 0; b < x.batch; ++b) {
       const int label = labels[static_cast<std::size_t>(b)];
       if (label < 0 || label >= classes) {

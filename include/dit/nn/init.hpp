@@ -18,17 +18,22 @@ void init_adaln_zero(M& model, std::uint64_t seed) {
     const std::string name = path.str();
     const auto has = [&name](std::string_view part) { return name.find(part) != std::string::npos; };
     enum { zero, one, normal, uniform } kind = P::shape.size() == 1 ? one : uniform;
-    if (name.ends_with("bias") || has("adaLN_modulation") || has("adaln") || has("final_layer.linear") || has("depatchify"))
+    if (name.ends_with("bias") || has("adaLN_modulation") || has("adaln") || has("final_layer.linear") ||
+        has("depatchify"))
       kind = zero;
     else if (has("t_embedder") || has("y_embedder"))
       kind = normal;
     const double fan = static_cast<double>(P::rows + P::row_size);
     return [&generator, kind, limit = std::sqrt(6 / fan)]() -> double {
       switch (kind) {
-        case zero: return 0;
-        case one: return 1;
-        case normal: return 0.02 * generator.normal();
-        default: return limit * (2 * generator.template uniform<double>() - 1);
+        case zero:
+          return 0;
+        case one:
+          return 1;
+        case normal:
+          return 0.02 * generator.normal();
+        default:
+          return limit * (2 * generator.template uniform<double>() - 1);
       }
     };
   });

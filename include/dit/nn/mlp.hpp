@@ -30,7 +30,9 @@ struct Mlp {
   }
 
   static constexpr std::size_t arena(Index rows, int strands) {
-    return arena_bytes<real<T>>(rows * hidden) + std::max(Linear<in, hidden, T>::arena(rows, strands), gemm_arena<real<T>>(rows, hidden, strands, /*packed=*/true));
+    return arena_bytes<real<T>>(rows * hidden) +
+           std::max(Linear<in, hidden, T>::arena(rows, strands),
+                    gemm_arena<real<T>>(rows, hidden, strands, /*packed=*/true));
   }
 };
 

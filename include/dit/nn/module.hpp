@@ -8,8 +8,8 @@
 ///       f("fc2", self.fc2...);
 ///     }
 ///
-/// A member is a parameter, a module, or a std::array of modules ("blocks" -> "blocks.0", "blocks.1", ...). With one
-/// tree `visit` walks it; with several of the same type it walks them in step.
+/// A member is a parameter, a module, or a std::array of modules ("blocks" -> "blocks.0", "blocks.1", ...). With
+/// one tree `visit` walks it; with several of the same type it walks them in step.
 
 #include <algorithm>
 #include <array>
@@ -67,7 +67,8 @@ class Parameter {
   std::vector<T> values_;
 };
 
-/// A learned matrix [out, in], packed for the GEMM: y = x W^T. A convolution's weight [out, C, p, p] is one as well.
+/// A learned matrix [out, in], packed for the GEMM: y = x W^T. A convolution's weight [out, C, p, p] is
+/// one as well.
 template <class T, int... extents>
 class Weight {
  public:
@@ -122,7 +123,8 @@ concept IsParameter = requires {
   P::size;
 };
 
-/// Where a parameter hangs in the tree: "blocks.3.attn.qkv.weight". A chain on the stack, so the compiler can walk too.
+/// Where a parameter hangs in the tree: "blocks.3.attn.qkv.weight". A chain on the stack, so the compiler can
+/// walk too.
 struct Path {
   const Path* parent = nullptr;
   std::string_view name{};
@@ -168,8 +170,8 @@ constexpr void for_each_parameter(F&& f, Tree& tree, Trees&... trees)
   for_each_parameter(Path{}, f, tree, trees...);
 }
 
-/// The same model with another scalar. Modules are `template <auto config, class T>` or `template <int..., class T>`
-/// and say so with `template <class U> using with_scalar = ...`.
+/// The same model with another scalar. Modules are `template <auto config, class T>` or `template <int..., class
+/// T>` and say so with `template <class U> using with_scalar = ...`.
 template <class M, class U>
 using with_scalar = typename M::template with_scalar<U>;
 
@@ -199,8 +201,8 @@ void zero(M& model) {
 }
 
 namespace detail {
-/// Calls f(first row, rows) for blocks of rows that hold at most a million numbers or so: enough to be quick, little
-/// enough to need no memory to speak of.
+/// Calls f(first row, rows) for blocks of rows that hold at most a million numbers or so: enough to be quick,
+/// little enough to need no memory to speak of.
 template <class P, class F>
 void for_each_row_block(F&& f) {
   const Index rows = std::max<Index>(1, (Index{1} << 20) / P::row_size);
@@ -208,8 +210,8 @@ void for_each_row_block(F&& f) {
 }
 }  // namespace detail
 
-/// Sets the numbers of every parameter to what the function `value(path, parameter)` gives, called for each number, in
-/// the order of the checkpoint.
+/// Sets the numbers of every parameter to what the function `value(path, parameter)` gives, called for each number,
+/// in the order of the checkpoint.
 template <class M, class F>
 void fill(M& model, F&& value) {
   for_each_parameter(
@@ -226,7 +228,8 @@ void fill(M& model, F&& value) {
       model);
 }
 
-/// to <- from: the parameters, and the layout whose conventions go with them. Errors: bad_state where `from` has none.
+/// to <- from: the parameters, and the layout whose conventions go with them. Errors: bad_state where `from`
+/// has none.
 template <class M>
 void copy(const M& from, M& to) {
   if (&from == &to) return;

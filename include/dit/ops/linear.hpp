@@ -45,8 +45,8 @@ struct HeldScope {
 };
 }  // namespace detail
 
-/// A lazy value that lives on workspace memory, which it gives back when it ends: after what it holds, which may hold
-/// memory that was taken later.
+/// A lazy value that lives on workspace memory, which it gives back when it ends: after what it holds, which may
+/// hold memory that was taken later.
 template <class P>
 struct Held : private detail::HeldScope<P>, P {
   Held(Workspace::Scope&& memory, P&& lazy) : detail::HeldScope<P>{std::move(memory)}, P(std::move(lazy)) {}

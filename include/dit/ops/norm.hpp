@@ -1,5 +1,6 @@
 #pragma once
-/// LayerNorm, RMSNorm, and the modulation that follows them: lazy, so that they happen while a GEMM reads its input.
+/// LayerNorm, RMSNorm, and the modulation that follows them: lazy, so that they happen while a GEMM reads its
+/// input.
 
 #include "dit/kernels/gemm.hpp"
 #include "dit/ops/modulate.hpp"

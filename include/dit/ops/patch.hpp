@@ -19,22 +19,23 @@ struct Grid {
   constexpr bool operator==(const Grid&) const = default;
 };
 
-/// The grid of patches that covers an image [B, C, H, W]; errc::bad_input_shape where p does not divide H or W, and for
-/// an image without memory or with more numbers than any machine has.
+/// The grid of patches that covers an image [B, C, H, W]; errc::bad_input_shape where p does not divide H or W, and
+/// for an image without memory or with more numbers than any machine has.
 template <class T>
 Grid patch_grid(View<T, 4> image, Index patch) {
   Index room = Index{1} << 42;
   for (const Index extent : image.shape) room = extent >= 1 ? room / extent : 0;
   const Index height = image.shape[2], width = image.shape[3];
   if (room < 1 || image.data == nullptr || patch < 1 || height % patch != 0 || width % patch != 0) {
-    throw Error(errc::bad_input_shape, "an image of " + to_string(image.shape) + " does not divide into patches of " +
-                                           std::to_string(patch) + " x " + std::to_string(patch));
+    throw Error(errc::bad_input_shape, "an image of " + to_string(image.shape) +
+                                           " does not divide into patches of " + std::to_string(patch) + " x " +
+                                           std::to_string(patch));
   }
   return {height / patch, width / patch};
 }
 
-/// For a model that makes an image `out` of `channels` channels from `in`, on the same grid. Errors: bad_input_shape,
-/// and aliasing where the two share memory.
+/// For a model that makes an image `out` of `channels` channels from `in`, on the same grid. Errors:
+/// bad_input_shape, and aliasing where the two share memory.
 template <class T>
 void require_images(View<const T, 4> in, Index patch, Index channels, View<T, 4> out) {
   patch_grid(in, patch);

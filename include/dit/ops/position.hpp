@@ -41,7 +41,8 @@ void for_each_sincos_2d(Grid grid, Index width, T* scratch, F&& row) {
   for (Index s = 0; s < grid.columns; ++s) sincos_1d(static_cast<double>(s), half / 2, column_table + s * half);
   for (Index r = 0; r < grid.rows; ++r) sincos_1d(static_cast<double>(r), half / 2, row_table + r * half);
   for (Index r = 0; r < grid.rows; ++r)
-    for (Index s = 0; s < grid.columns; ++s) row(r * grid.columns + s, column_table + s * half, row_table + r * half);
+    for (Index s = 0; s < grid.columns; ++s)
+      row(r * grid.columns + s, column_table + s * half, row_table + r * half);
 }
 
 }  // namespace dit::inline DIT_ABI
