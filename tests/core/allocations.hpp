@@ -3,6 +3,7 @@
 /// It replaces the global operator new, so one file of a program includes it.
 
 #include <atomic>
+#include <cstddef>
 #include <cstdlib>
 #include <new>
 

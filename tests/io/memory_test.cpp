@@ -130,7 +130,8 @@ TEST(Memory, LoadingTakesThePackedWeightsTheLargestTensorAnd16MB) {
   const auto model = numbered<Large>();
   for (const dit::DType dtype : {dit::DType::F32, dit::DType::F64, dit::DType::BF16}) {
     const auto path = folder / "large.safetensors";
-    EXPECT_LE(peak_of([&] { dit::save(model, path, {.dtype = dtype}); }), 3 * row) << "one row in its two types";
+    EXPECT_LE(peak_of([&] { dit::save(model, path, {.dtype = dtype}); }), 3 * row + 2 * mb)
+        << "a row, as float and as F64";
     const long long peak = peak_of([&] { dit::load<Large>(path); });
     EXPECT_LE(peak, weights + largest + 16 * mb);
     EXPECT_LE(peak, weights + row + 2 * mb) << "in fact no more than a row, and blocks of 1 MB, at a time";

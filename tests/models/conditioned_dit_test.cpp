@@ -47,7 +47,8 @@ TYPED_TEST(Fields, ArePreparedBitForBit) {
   for (const T t : schedule.times<T>()) EXPECT_TRUE(same_bits(ask<M>(prepared, x, t), ask<M>(plain, x, t))) << t;
   EXPECT_TRUE(same_bits(ask<M>(prepared, x, T(0.123)), ask<M>(plain, x, T(0.123))))
       << "a time that was not prepared";
-  EXPECT_TRUE(same_bits(ask<M>(prepared, samples(x, 0, 2), T(1)), samples(ask<M>(plain, x, T(1)), 0, 2)));
+  const T last = schedule.times<T>().back();  // the first of the classes for a smaller batch
+  EXPECT_TRUE(same_bits(ask<M>(prepared, samples(x, 0, 2), last), samples(ask<M>(plain, x, last), 0, 2)));
 
   ConditionedDiT chain(model, {3, 10, 0}, workspace);
   chain.prepare(std::vector<int>{999, 500, 0});
@@ -83,7 +84,7 @@ void expect_guided(const std::string& name, const Golden& io, Make&& make) {
   const auto expected = io.tensor<double, 4>("guided." + name + ".out64");
   const auto t = io.values<double>("guided.t");
   const auto y = io.integers("guided.y");
-  for (const std::size_t i : {0, 1}) {
+  for (std::size_t i = 0; i < 2; ++i) {
     auto field = make(y[i]);
     const auto b = static_cast<Index>(i);
     EXPECT_TRUE(

@@ -38,12 +38,12 @@ template <class T>
 struct Case {
   using M = DiT<tiny, T>;
   M model = random_model<M>(1);
-  Tensor<T, 4> x = latents<M>(3, 6, 10, 2);
+  Tensor<T, 4> x;
   std::vector<T> t{1, 250, T(999.5)};
   std::vector<int> y{3, 10, 0};
   Tensor<T, 4> expected{};
 
-  Case() {
+  explicit Case(Index height = 6, Index width = 10) : x(latents<M>(3, height, width, 2)) {
     InlineExecutor alone;
     Workspace workspace(alone);
     expected = model(x, t, y, workspace);
@@ -51,11 +51,13 @@ struct Case {
 };
 
 TYPED_TEST(Determinism, DoesNotSeeTheNumberOfThreads) {
-  const Case<TypeParam> c;
-  for (const int threads : {1, 2, 3, 5, 8}) {
-    Workspace workspace(threads);
-    for (int again = 0; again < 3; ++again) {
-      EXPECT_TRUE(same_bits(c.model(c.x, c.t, c.y, workspace), c.expected)) << threads << " threads";
+  for (const Case<TypeParam>& c :
+       {Case<TypeParam>(), Case<TypeParam>(8, 8)}) {  // without and with the stored positions
+    for (const int threads : {1, 2, 3, 5, 8}) {
+      Workspace workspace(threads);
+      for (int again = 0; again < 3; ++again) {
+        EXPECT_TRUE(same_bits(c.model(c.x, c.t, c.y, workspace), c.expected)) << threads << " threads";
+      }
     }
   }
 }
@@ -135,13 +137,14 @@ TYPED_TEST(Determinism, DoesNotSeeHowTheModulationsWereMade) {
 
 TYPED_TEST(Determinism, DoesNotSeeWhatTheWorkspaceHeldBefore) {
   using T = TypeParam;
-  const Case<T> c;
-  Workspace workspace(2);
-  {
-    const auto scope = workspace.scope();
-    std::fill_n(workspace.take<T>(1 << 20), 1 << 20, std::numeric_limits<T>::quiet_NaN());
+  for (const Case<T>& c : {Case<T>(), Case<T>(8, 8)}) {
+    Workspace workspace(2);
+    {
+      const auto scope = workspace.scope();
+      std::fill_n(workspace.take<T>(1 << 20), 1 << 20, std::numeric_limits<T>::quiet_NaN());
+    }
+    EXPECT_TRUE(same_bits(c.model(c.x, c.t, c.y, workspace), c.expected));
   }
-  EXPECT_TRUE(same_bits(c.model(c.x, c.t, c.y, workspace), c.expected));
 }
 
 }  // namespace
