@@ -1,5 +1,5 @@
-/// Blocks and whole models at their published sizes, and the sampler of the shipped checkpoint. Weights are random: no
-/// kernel looks at them. Counters: GFLOPS, and `peak`, its share of an FMA loop in the same process.
+/// Blocks and whole models at their published sizes, and the sampler of the shipped checkpoint. Weights are random:
+/// no kernel looks at them. Counters: GFLOPS, and `peak`, its share of an FMA loop in the same process.
 
 #include <benchmark/benchmark.h>
 
@@ -68,8 +68,14 @@ BENCHMARK(DiT<dit::dit_l_2>)->Name("DiT-L/2")->ArgNames({"latent", "threads"})->
 BENCHMARK(DiT<dit::dit_xl_2>)->Name("DiT-XL/2")->ArgNames({"latent", "threads"})->Args({32, 1})->Args({32, 2})->Args({64, 2})->UseRealTime();
 // clang-format on
 
-constexpr dit::DiTConfig digits{.width = 128, .depth = 6, .heads = 4, .patch = 2, .input = 8, .in_channels = 1,
-                                .learn_sigma = false, .classes = 10};
+constexpr dit::DiTConfig digits{.width = 128,
+                                .depth = 6,
+                                .heads = 4,
+                                .patch = 2,
+                                .input = 8,
+                                .in_channels = 1,
+                                .learn_sigma = false,
+                                .classes = 10};
 
 /// 50 Euler steps with guidance; range(0): images at once. Counts images per second.
 void Digits(benchmark::State& state) {
@@ -85,8 +91,10 @@ void Digits(benchmark::State& state) {
   dit::TorchGenerator generator(0);
   const auto noise = dit::randn<4>({images, 1, 8, 8}, generator);
   for (auto _ : state) benchmark::DoNotOptimize(dit::sample(noise, schedule, field).x);
-  state.counters["images/s"] = benchmark::Counter(static_cast<double>(images), benchmark::Counter::kIsIterationInvariantRate);
-  dit::bench::report(state, 50 * 2 * static_cast<double>(images) * model_flop<dit::DiT<digits>>(8), workspace.executor());
+  state.counters["images/s"] =
+      benchmark::Counter(static_cast<double>(images), benchmark::Counter::kIsIterationInvariantRate);
+  dit::bench::report(state, 50 * 2 * static_cast<double>(images) * model_flop<dit::DiT<digits>>(8),
+                     workspace.executor());
 }
 BENCHMARK(Digits)->ArgNames({"images", "threads"})->ArgsProduct({{1, 10, 100}, {1, 2}})->UseRealTime();
 

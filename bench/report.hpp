@@ -10,7 +10,8 @@
 
 namespace dit::bench {
 
-/// GFLOPS, and `peak`: the share of what an FMA loop reaches in this process, on the same instruction set and strands.
+/// GFLOPS, and `peak`: the share of what an FMA loop reaches in this process, on the same instruction set and
+/// strands.
 inline void report(benchmark::State& state, double flop_per_iteration, Executor& executor) {
   static std::map<std::pair<Isa, int>, double> peaks;
   double& peak = peaks[{active_isa(), executor.strands()}];

@@ -46,6 +46,7 @@ int main() {
   block({x.data(), 2, 17}, workspace);
   loaded({y.data(), 2, 17}, workspace);
   const bool same = dit::max_difference(block, loaded) == 0 && std::equal(x.data(), x.data() + x.size(), y.data());
-  std::printf("%d tensors, saved and loaded: %s\n", dit::tensor_count<GatedLinear<96>>(), same ? "the same" : "DIFFERENT");
+  std::printf("%d tensors, saved and loaded: %s\n", dit::tensor_count<GatedLinear<96>>(),
+              same ? "the same" : "DIFFERENT");
   return same ? 0 : 1;
 }

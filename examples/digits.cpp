@@ -19,8 +19,14 @@
 namespace {
 
 /// What examples/train_digits.py trains: 8 x 8 grey images, 2 x 2 patches, 16 tokens.
-constexpr dit::DiTConfig digits{.width = 128, .depth = 6, .heads = 4, .patch = 2, .input = 8, .in_channels = 1,
-                                .learn_sigma = false, .classes = 10};
+constexpr dit::DiTConfig digits{.width = 128,
+                                .depth = 6,
+                                .heads = 4,
+                                .patch = 2,
+                                .input = 8,
+                                .in_channels = 1,
+                                .learn_sigma = false,
+                                .classes = 10};
 
 struct Options {
   int digit = -1;  ///< all
@@ -96,7 +102,8 @@ void write_sheet(const Drawn& drawn, const Options& options) {
     draw_enlarged(canvas, left, top, darkness.data(), digits.input, digits.input, zoom, paper, colour);
   };
   for (int i = 0; i < static_cast<int>(drawn.classes.size()); ++i) {
-    cell(at(i % options.columns), at(i / options.columns), drawn.images.data() + i * digits.input * digits.input, ink);
+    cell(at(i % options.columns), at(i / options.columns), drawn.images.data() + i * digits.input * digits.input,
+         ink);
   }
   for (int i = 0; i < static_cast<int>(drawn.states.size()); ++i) {
     cell(at(i), strip_top, drawn.states[static_cast<std::size_t>(i)].data(), strip_ink);
@@ -113,7 +120,9 @@ void write_samples(const Drawn& drawn, const std::string& path) {
   };
   dit::FileSink file(path);
   dit::write_safetensors(file, {{"labels", dit::DType::I64, {n}, bytes_of(labels.data(), labels.size())},
-                                {"samples", dit::DType::F32, {n, 1, digits.input, digits.input},
+                                {"samples",
+                                 dit::DType::F32,
+                                 {n, 1, digits.input, digits.input},
                                  bytes_of(drawn.images.data(), static_cast<std::size_t>(drawn.images.size()))}});
   file.commit();
 }
@@ -123,14 +132,19 @@ void write_samples(const Drawn& drawn, const std::string& path) {
 int main(int argc, char** argv) {
   Options options;
   CLI::App app("Draws handwritten digits with a small Diffusion Transformer.", "dit_digits");
-  app.add_option("--class", options.digit, "the digit to draw, 0 to 9; all of them unless given")->check(CLI::Range(0, 9));
-  app.add_option("--columns", options.columns, "images in a row")->check(CLI::Range(2, 1000))->capture_default_str();
+  app.add_option("--class", options.digit, "the digit to draw, 0 to 9; all of them unless given")
+      ->check(CLI::Range(0, 9));
+  app.add_option("--columns", options.columns, "images in a row")
+      ->check(CLI::Range(2, 1000))
+      ->capture_default_str();
   app.add_option("--steps", options.steps, "Euler steps")->check(CLI::Range(1, 10000))->capture_default_str();
   app.add_option("--guidance", options.guidance, "scale of classifier-free guidance, 1 is none")
       ->check(CLI::Range(0.0, 100.0))
       ->capture_default_str();
   app.add_option("--seed", options.seed, "of the noise: another seed, other digits")->capture_default_str();
-  app.add_option("--threads", options.threads, "0 is one for every core")->check(CLI::Range(0, 1024))->capture_default_str();
+  app.add_option("--threads", options.threads, "0 is one for every core")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
   app.add_option("--model", options.model, "a checkpoint of examples/train_digits.py");
   app.add_option("--out", options.out, "the picture to write")->capture_default_str();
   app.add_option("--samples", options.samples, "also write the images and their classes to this safetensors file");

@@ -23,14 +23,17 @@ inline Colour mix(const Colour& a, const Colour& b, double t) {
 class Canvas {
  public:
   Canvas(int width, int height, const Colour& background)
-      : width_(width), height_(height), pixels_(static_cast<std::size_t>(width) * static_cast<std::size_t>(height) * 3) {
+      : width_(width),
+        height_(height),
+        pixels_(static_cast<std::size_t>(width) * static_cast<std::size_t>(height) * 3) {
     for (int y = 0; y < height; ++y)
       for (int x = 0; x < width; ++x) set(x, y, background);
   }
 
   void set(int x, int y, const Colour& colour) {
-    std::uint8_t* p = &pixels_[(static_cast<std::size_t>(y) * static_cast<std::size_t>(width_) +
-                                static_cast<std::size_t>(x)) * 3];
+    std::uint8_t* p =
+        &pixels_[(static_cast<std::size_t>(y) * static_cast<std::size_t>(width_) + static_cast<std::size_t>(x)) *
+                 3];
     const std::array<double, 3> channels{colour.r, colour.g, colour.b};
     for (std::size_t i = 0; i < 3; ++i) {
       p[i] = static_cast<std::uint8_t>(std::lround(255 * std::clamp(channels[i], 0.0, 1.0)));
@@ -54,8 +57,8 @@ class Canvas {
   std::vector<std::uint8_t> pixels_;
 };
 
-/// Draws a grey image [height, width], 0 paper to 1 ink, `zoom` times enlarged, by cubic (Catmull-Rom) interpolation,
-/// with one pixel of paper around it, so that a stroke at the edge has its end.
+/// Draws a grey image [height, width], 0 paper to 1 ink, `zoom` times enlarged, by cubic (Catmull-Rom)
+/// interpolation, with one pixel of paper around it, so that a stroke at the edge has its end.
 inline void draw_enlarged(Canvas& canvas, int left, int top, const float* image, int height, int width, int zoom,
                           const Colour& paper, const Colour& ink) {
   const auto weights = [](double t) {
@@ -76,7 +79,8 @@ inline void draw_enlarged(Canvas& canvas, int left, int top, const float* image,
       double value = 0;
       for (int j = 0; j < 4; ++j)
         for (int i = 0; i < 4; ++i)
-          value += wy[static_cast<std::size_t>(j)] * wx[static_cast<std::size_t>(i)] * pixel(row - 1 + j, column - 1 + i);
+          value += wy[static_cast<std::size_t>(j)] * wx[static_cast<std::size_t>(i)] *
+                   pixel(row - 1 + j, column - 1 + i);
       canvas.set(left + x, top + y, mix(paper, ink, std::clamp(value, 0.0, 1.0)));
     }
   }

@@ -9,9 +9,14 @@
 #include "dit/models/dit.hpp"
 
 constexpr dit::DiTConfig config{.width = DIT_BREAK == 4 ? 70 : 72,
-                                .depth = DIT_BREAK == 2 ? 0 : DIT_BREAK == 3 ? 1'000'000 : DIT_BREAK == 7 ? -1 : 2,
+                                .depth = DIT_BREAK == 2   ? 0
+                                         : DIT_BREAK == 3 ? 1'000'000
+                                         : DIT_BREAK == 7 ? -1
+                                                          : 2,
                                 .heads = 3,
-                                .patch = DIT_BREAK == 1 ? 3 : DIT_BREAK == 5 ? 0 : 2,
+                                .patch = DIT_BREAK == 1   ? 3
+                                         : DIT_BREAK == 5 ? 0
+                                                          : 2,
                                 .input = 8,
                                 .classes = DIT_BREAK == 6 ? 0 : 10};
 dit::DiT<config> model;

@@ -1,5 +1,5 @@
-/// Loads what make_dit_xl_2.py wrote, both layouts, and compares the outputs with the references'. Exit code 1 if one
-/// is too far off. tests/full_size/run.sh builds and runs it.
+/// Loads what make_dit_xl_2.py wrote, both layouts, and compares the outputs with the references'. Exit code 1 if
+/// one is too far off. tests/full_size/run.sh builds and runs it.
 
 #include <sys/resource.h>
 

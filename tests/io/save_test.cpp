@@ -92,6 +92,9 @@ TEST(Writer, RefusesWhatNoReaderWouldTake) {
   EXPECT_EQ(refused("\xff"), "header_not_utf8");
   EXPECT_EQ(refused("a", {{"k", "\xc3"}}), "header_not_utf8");
   EXPECT_EQ(refused("a", {{"k", std::string(5'000'000, 'v')}}), "bad_metadata");
+  const std::string large(2'000'000, 'v');
+  EXPECT_NO_THROW(written({}, {{"a", large}, {"b", large}}));
+  EXPECT_EQ(refused("a", {{"a", large}, {"b", large}, {"c", large}}), "bad_metadata");
   EXPECT_EQ(code_of([] {
               written({tensor("a", DType::U8, {1}, "00"), tensor("a", DType::U8, {1}, "00")});
             }),

@@ -106,10 +106,14 @@ inline SinCos cephes_sincos(float x) noexcept {
   s = std::fma(s, r, r);
 
   switch (octant & 7) {
-    case 0: return {s, c};
-    case 2: return {c, -s};
-    case 4: return {-s, -c};
-    default: return {-c, s};
+    case 0:
+      return {s, c};
+    case 2:
+      return {c, -s};
+    case 4:
+      return {-s, -c};
+    default:
+      return {-c, s};
   }
 }
 
@@ -168,7 +172,10 @@ inline void randn(std::span<double> out, TorchGenerator& generator) {
 }
 /// Into an Eigen tensor or map.
 template <class Dense>
-  requires requires(Dense& t) { t.dimensions(); t.data(); }
+requires requires(Dense& t) {
+  t.dimensions();
+  t.data();
+}
 void randn(Dense&& out, TorchGenerator& generator) {
   using T = std::remove_pointer_t<decltype(out.data())>;
   constexpr auto rank = static_cast<std::size_t>(std::remove_cvref_t<Dense>::NumDimensions);

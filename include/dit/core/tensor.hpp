@@ -40,7 +40,10 @@ struct View {
 
   /// From Eigen::Tensor or Eigen::TensorMap; a const tensor gives a view of const.
   template <class Dense>
-    requires requires(Dense& t) { t.dimensions(); t.data(); }
+  requires requires(Dense& t) {
+    t.dimensions();
+    t.data();
+  }
   View(Dense&& tensor) : data(tensor.data()) {  // NOLINT(google-explicit-constructor)
     using Plain = std::remove_cvref_t<Dense>;
     static_assert(static_cast<int>(Plain::Layout) == static_cast<int>(Eigen::RowMajor),
@@ -51,8 +54,7 @@ struct View {
 
   /// A view may always be read.
   constexpr operator View<const T, rank>() const  // NOLINT(google-explicit-constructor)
-    requires(!std::is_const_v<T>)
-  {
+      requires(!std::is_const_v<T>) {
     return {data, shape};
   }
 
@@ -61,9 +63,7 @@ struct View {
   constexpr T* end() const { return data + size(); }
 
   /// The i-th slice along the first axis.
-  constexpr View<T, rank - 1> operator[](Index i) const
-    requires(rank > 1)
-  {
+  constexpr View<T, rank - 1> operator[](Index i) const requires(rank > 1) {
     Shape<rank - 1> inner{};
     for (std::size_t axis = 1; axis < rank; ++axis) inner[axis - 1] = shape[axis];
     return {data + i * dit::size(inner), inner};
@@ -72,9 +72,13 @@ struct View {
 
 /// `View(tensor)` knows its scalar and rank.
 template <class Dense>
-  requires requires(Dense& t) { t.dimensions(); t.data(); }
-View(Dense&& tensor) -> View<std::remove_pointer_t<decltype(tensor.data())>,
-                             static_cast<std::size_t>(std::remove_cvref_t<Dense>::NumDimensions)>;
+requires requires(Dense& t) {
+  t.dimensions();
+  t.data();
+}
+View(Dense&& tensor)
+    ->View<std::remove_pointer_t<decltype(tensor.data())>,
+           static_cast<std::size_t>(std::remove_cvref_t<Dense>::NumDimensions)>;
 
 /// Tokens of a width that the compiler knows: [batch, count, width], contiguous.
 template <class T, int width_>
@@ -87,8 +91,7 @@ struct Tokens {
   constexpr Index rows() const { return batch * count; }
   constexpr Index size() const { return rows() * width; }
   constexpr operator Tokens<const T, width_>() const  // NOLINT(google-explicit-constructor)
-    requires(!std::is_const_v<T>)
-  {
+      requires(!std::is_const_v<T>) {
     return {data, batch, count};
   }
 };

@@ -1,6 +1,7 @@
 // For a simd_*.hpp that has just defined DIT_TARGET: a small function that becomes part of its caller, and a loop
-// of constant length that is to disappear. DIT_TARGET also keeps out the sanitizer of undefined behaviour, whose checks
-// of every index in these unrolled bodies take most of a minute to compile; tests put them between forbidden pages.
+// of constant length that is to disappear. DIT_TARGET also keeps out the sanitizer of undefined behaviour, whose
+// checks of every index in these unrolled bodies take most of a minute to compile; tests put them between forbidden
+// pages.
 #if defined(_MSC_VER) && !defined(__clang__)
 #define DIT_INLINE __forceinline
 #define DIT_UNROLL

@@ -164,9 +164,8 @@ constexpr void for_each_parameter(const Path& path, F&& f, Tree& tree, Trees&...
   }
 }
 template <class F, class Tree, class... Trees>
-constexpr void for_each_parameter(F&& f, Tree& tree, Trees&... trees)
-  requires(!std::is_same_v<std::remove_cvref_t<F>, Path>)
-{
+constexpr void for_each_parameter(F&& f, Tree& tree,
+                                  Trees&... trees) requires(!std::is_same_v<std::remove_cvref_t<F>, Path>) {
   for_each_parameter(Path{}, f, tree, trees...);
 }
 
