@@ -6,6 +6,7 @@ jobs=$(nproc 2>/dev/null || sysctl -n hw.ncpu)
 
 # Installs the packages if this machine lets us, else says which and ends.
 need() {
+  mkdir -p build
   local as_root=()
   [ "$(id -u)" = 0 ] || as_root=(sudo -n)
   if command -v apt-get >/dev/null && { [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }; then

@@ -35,7 +35,8 @@ int main(int argc, char** argv) try {
 
   std::printf("one pass on %s: %.3f s, first number %g\n", dit::name(dit::active_isa()).data(), time.count(),
               static_cast<double>(out.data()[0]));
-  return 0;
+  const bool fresh = argc < 2, zero = out.data()[0] == 0;
+  return fresh == zero ? 0 : 1;
 } catch (const std::exception& error) {
   std::fprintf(stderr, "%s\n", error.what());
   return 1;

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <exception>
+#include <filesystem>
 #include <functional>
 #include <string>
 #include <vector>
@@ -131,6 +132,14 @@ void write_samples(const Drawn& drawn, const std::string& path) {
 
 int main(int argc, char** argv) {
   Options options;
+  const auto not_nan = CLI::Validator(
+      [](std::string& text) { return text.find("nan") == std::string::npos ? "" : text + " is not a number"; }, "");
+  const auto in_a_folder = CLI::Validator(
+      [](std::string& path) {
+        const auto folder = std::filesystem::path(path).parent_path();
+        return folder.empty() || std::filesystem::is_directory(folder) ? "" : folder.string() + " is not a folder";
+      },
+      "FILE");
   CLI::App app("Draws handwritten digits with a small Diffusion Transformer.", "dit_digits");
   app.add_option("--class", options.digit, "the digit to draw, 0 to 9; all of them unless given")
       ->check(CLI::Range(0, 9));
@@ -139,15 +148,18 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--steps", options.steps, "Euler steps")->check(CLI::Range(1, 10000))->capture_default_str();
   app.add_option("--guidance", options.guidance, "scale of classifier-free guidance, 1 is none")
-      ->check(CLI::Range(0.0, 100.0))
+      ->check(CLI::Range(0.0, 100.0) & not_nan)
       ->capture_default_str();
-  app.add_option("--seed", options.seed, "of the noise: another seed, other digits")->capture_default_str();
+  app.add_option("--seed", options.seed, "of the noise: another seed, other digits")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   app.add_option("--threads", options.threads, "0 is one for every core")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
-  app.add_option("--model", options.model, "a checkpoint of examples/train_digits.py");
-  app.add_option("--out", options.out, "the picture to write")->capture_default_str();
-  app.add_option("--samples", options.samples, "also write the images and their classes to this safetensors file");
+  app.add_option("--model", options.model, "a checkpoint of examples/train_digits.py")->check(CLI::ExistingFile);
+  app.add_option("--out", options.out, "the picture to write")->check(in_a_folder)->capture_default_str();
+  app.add_option("--samples", options.samples, "also write the images and their classes to this safetensors file")
+      ->check(in_a_folder);
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {

@@ -6,7 +6,7 @@
     python evaluate_digits.py --model models/digits.safetensors --guidance 1.25 --steps 50
 
 Everything is measured on pixels of 0..16, the scale of the real data. Beside each number stands the same number for the held-out
-real digits, which the model and the judge have never seen.
+real digits, which neither the model nor the judge was trained on.
 """
 import argparse
 

@@ -8,11 +8,21 @@
 // A header compiled with different machine flags in two objects yields two different bodies. They get two
 // different names, so that the linker never picks the AVX-512 body for the machine that has none.
 #if defined(__AVX512F__)
-#define DIT_ABI v0_1_avx512
-#elif defined(__AVX2__) && defined(__FMA__)
-#define DIT_ABI v0_1_avx2
+#define DIT_ABI_SIMD avx512
+#elif defined(__AVX2__)
+#define DIT_ABI_SIMD avx2
 #elif defined(__AVX__)
-#define DIT_ABI v0_1_avx
+#define DIT_ABI_SIMD avx
+#elif defined(__SSE4_1__)
+#define DIT_ABI_SIMD sse4
 #else
-#define DIT_ABI v0_1
+#define DIT_ABI_SIMD base
 #endif
+#if defined(__FMA__)
+#define DIT_ABI_FMA fma
+#else
+#define DIT_ABI_FMA nofma
+#endif
+#define DIT_ABI_PASTE(simd, fma) v0_1_##simd##_##fma
+#define DIT_ABI_NAME(simd, fma) DIT_ABI_PASTE(simd, fma)
+#define DIT_ABI DIT_ABI_NAME(DIT_ABI_SIMD, DIT_ABI_FMA)

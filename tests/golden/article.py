@@ -1,4 +1,4 @@
-"""The simplified DiT of the article the project starts from, class for class, with its parameter names."""
+"""The simplified DiT of textbooks, class for class as its listing has it, with its parameter names."""
 import torch
 from torch import nn
 

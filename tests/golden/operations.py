@@ -9,7 +9,7 @@ SEED = 5
 
 
 def close(got, expected):
-    """`expected` stands in image.md, section 11, with seven decimals."""
+    """`expected` was computed elsewhere, to seven decimals."""
     assert torch.allclose(got, torch.tensor(expected, dtype=torch.float64), rtol=0, atol=6e-8), (got, expected)
 
 

@@ -61,7 +61,7 @@ def sigmas():
 
 
 def constants_of_the_sheet():
-    """image.md, 11.4"""
+    """Published lists."""
     def dynamic(mu, n, **config):
         scheduler = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, **config)
         scheduler.set_timesteps(n, sigmas=base(n), mu=mu)

@@ -163,7 +163,8 @@ template <class Stored>
 std::string packed(std::initializer_list<double> values) {
   std::string bytes;
   for (const double value : values) {
-    const Stored stored = dit::detail::convert<Stored>(value);
+    Stored stored;
+    dit::convert(&value, &stored, 1);
     bytes.append(reinterpret_cast<const char*>(&stored), sizeof(stored));
   }
   return bytes;

@@ -191,7 +191,7 @@ TEST(Save, RandomTensorsComeBackAsTheyWere) {
     for (std::uint32_t n = below(12); n > 0; --n) {
       dit::TensorInfo info;
       for (std::uint32_t length = 1 + below(20); length > 0; --length) {
-        constexpr std::string_view alphabet[] = {"a", "Z", ".", "0", "\"", "\\", "/", " ", "é", "😀", "_", "{", "}"};
+        constexpr std::string_view alphabet[] = {"a", "Z", ".", "0", "\"", "\\", "/", " ", "é", "_", "😀", "{", "}"};
         info.name += alphabet[below(13)];
       }
       info.dtype = static_cast<DType>(below(22));

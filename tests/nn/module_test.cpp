@@ -3,6 +3,7 @@
 #include "dit/nn/module.hpp"
 
 #include <map>
+#include <utility>
 
 #include "dit/models/dit.hpp"
 #include "dit/nn/init.hpp"
@@ -109,6 +110,15 @@ TEST(Module, IsComparedToTheLastNumber) {
     set_last(NAN);  // and no number after it makes that good again
     EXPECT_TRUE(std::isnan(max_difference(model, other))) << changed;
   }
+}
+
+TEST(Module, IsNotANumberAwayWhateverComesAfterTheNaN) {
+  Linear<3, 2> zeros, ones;
+  zero(zeros);
+  fill(ones, [first = true](const Path&, const auto&) mutable {
+    return [&first] { return std::exchange(first, false) ? NAN : 1.0F; };
+  });
+  EXPECT_TRUE(std::isnan(max_difference(zeros, ones)));
 }
 
 TEST(Module, WithoutWeightsIsABadState) {

@@ -71,7 +71,7 @@ std::vector<double> naive(Qkv<T, width>& qkv) {
   return out;
 }
 
-/// RELIABILITY's 1e-11 for attention; scores are good to a few eps of their size.
+/// 1e-11 for attention; scores are good to a few eps of their size.
 template <class T>
 constexpr Bound attention_bound = rounded<T>({4e-6, 1e-11});
 

@@ -42,7 +42,8 @@ std::string error_of(F&& f) {
 /// The same shape and the same bits.
 template <class A, class B>
 bool same_bits(const A& a, const B& b) {
-  const View x(a), y(b);
+  const View x(a);
+  const View y(b);
   return x.shape == y.shape &&
          std::memcmp(x.data, y.data, sizeof(*x.data) * static_cast<std::size_t>(x.size())) == 0;
 }
@@ -50,7 +51,8 @@ bool same_bits(const A& a, const B& b) {
 /// max |a - b|, infinite where one is not a number.
 template <class A, class B>
 double distance(const A& a, const B& b) {
-  const View x(a), y(b);
+  const View x(a);
+  const View y(b);
   double most = x.shape == y.shape ? 0 : INFINITY;
   for (Index i = 0; i < std::min(x.size(), y.size()); ++i) {
     const double d = std::abs(static_cast<double>(x.data[i]) - static_cast<double>(y.data[i]));

@@ -2,6 +2,7 @@
 /// One exception type for everything that a file, an argument or a config can do wrong.
 
 #include <cstdint>
+#include <new>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -73,6 +74,16 @@ class Error : public std::runtime_error {
   errc code_;
   Where where_;
 };
+
+/// f(), where std::bad_alloc becomes errc::out_of_memory: no memory for `what`.
+template <class F>
+decltype(auto) or_out_of_memory(const char* what, F&& f) {
+  try {
+    return f();
+  } catch (const std::bad_alloc&) {
+    throw Error(errc::out_of_memory, std::string("no memory for ") + what);
+  }
+}
 
 /// Throws `Error(code, sentence)` unless `condition` holds.
 inline void require(bool condition, errc code, std::string_view sentence) {

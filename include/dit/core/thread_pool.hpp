@@ -38,9 +38,10 @@ inline int available_cores() noexcept {
 
 /// A fixed number of threads, the caller of `run` among them as strand 0.
 ///
-/// A call costs well under a microsecond when the threads are still awake from the last one, which they are for 20
-/// us. A thread that did not wake up in time is not waited for: the caller runs its strand as well. Calls from
-/// several threads take turns. A call from inside one of the pool's own strands runs on that thread alone.
+/// A call costs well under a microsecond when the threads are still awake from the last one: they spin for 20 us
+/// before they sleep. A thread that did not wake up in time is not waited for: the caller runs its strand as well.
+/// Calls from several threads take turns. A call from inside one of the pool's own strands runs on that thread
+/// alone.
 class ThreadPool final : public Executor {
  public:
   static constexpr int max_threads = 1024;

@@ -11,6 +11,7 @@
 
 #include "dit/core/error.hpp"
 #include "dit/core/executor.hpp"
+#include "dit/core/memory.hpp"
 #include "dit/core/thread_pool.hpp"
 
 namespace dit::inline DIT_ABI {
@@ -137,6 +138,7 @@ class Workspace {
   void add_block(std::size_t bytes) {
     try {
       auto* memory = static_cast<std::byte*>(::operator new[](bytes, std::align_val_t(alignment)));
+      prefer_large_pages(memory, bytes);
       blocks_.push_back({std::unique_ptr<std::byte[], AlignedDelete>(memory), bytes, 0});
     } catch (const std::bad_alloc&) {
       throw Error(errc::out_of_memory, "no memory for " + std::to_string(bytes) + " bytes of activations");
@@ -162,7 +164,7 @@ class Workspace {
     blocks_.resize(blocks);
     try {
       add_block(wanted);
-    } catch (const Error&) {  // the next pass will try again, and say so if it fails
+    } catch (...) {  // the next pass will try again, and say so if it fails
     }
   }
 

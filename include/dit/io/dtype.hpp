@@ -83,37 +83,18 @@ void with_stored_type(DType dtype, F&& f) {
   }
 }
 
-template <class To, class From>
-To convert(From value) {
-  if constexpr (std::is_same_v<From, double> && !std::is_floating_point_v<To>) {
-    return static_cast<To>(static_cast<float>(value));
-  } else if constexpr (!std::is_floating_point_v<From>) {
-    return static_cast<To>(static_cast<float>(value));
-  } else {
-    return static_cast<To>(value);
-  }
-}
-
-/// n values out of a file's bytes, which are aligned to nothing.
+/// n values out of a file's bytes, which are aligned to nothing: `convert` copies them bytewise.
 template <class R>
 void decode(DType dtype, const std::byte* from, std::size_t n, R* to) {
   with_stored_type(dtype, [&]<class Stored>(Stored) {
-    for (std::size_t i = 0; i < n; ++i) {
-      Stored value;
-      std::memcpy(&value, from + i * sizeof(Stored), sizeof(Stored));
-      to[i] = convert<R>(value);
-    }
+    convert(reinterpret_cast<const Stored*>(from), to, static_cast<Index>(n));
   });
 }
 
 template <class R>
 void encode(DType dtype, const R* from, std::size_t n, std::byte* to) {
-  with_stored_type(dtype, [&]<class Stored>(Stored) {
-    for (std::size_t i = 0; i < n; ++i) {
-      const Stored value = convert<Stored>(from[i]);
-      std::memcpy(to + i * sizeof(Stored), &value, sizeof(Stored));
-    }
-  });
+  with_stored_type(
+      dtype, [&]<class Stored>(Stored) { convert(from, reinterpret_cast<Stored*>(to), static_cast<Index>(n)); });
 }
 
 /// Told by the bits, because -ffast-math lets the compiler believe that there is no NaN.

@@ -6,7 +6,11 @@
 #define DIT_INLINE __forceinline
 #define DIT_UNROLL
 #else
+#if defined(__OPTIMIZE__)
 #define DIT_INLINE inline __attribute__((always_inline)) DIT_TARGET
+#else  // without an optimiser every value keeps a place on the stack: 100 KB for a GELU made of inlined steps
+#define DIT_INLINE inline DIT_TARGET
+#endif
 #if defined(__clang__)
 #define DIT_UNROLL _Pragma("clang loop unroll(full)")
 #else

@@ -8,6 +8,7 @@
 
 #include "dit/core/eigen.hpp"
 #include "dit/core/error.hpp"
+#include "dit/core/memory.hpp"
 #include "dit/core/scalar.hpp"
 
 namespace dit::inline DIT_ABI {
@@ -69,6 +70,7 @@ PackedMatrix<T>::PackedMatrix(Index rows, Index depth) : rows_(rows), depth_(dep
     throw Error(errc::out_of_memory,
                 "no memory for a packed matrix of " + std::to_string(bytes(rows, depth)) + " bytes");
   }
+  prefer_large_pages(data_.get(), bytes(rows, depth));
   for (Index i = 0; i < strips() * strip_width * depth; ++i) data_[static_cast<std::size_t>(i)] = T{};
 }
 

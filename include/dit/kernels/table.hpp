@@ -22,7 +22,7 @@ inline constexpr Index tile_width = 32;
 /// How the drivers cut their loops. No choice changes a bit of a GEMM's result; attention depends on `keys` alone.
 /// It is the same for every instruction set, since memory is planned before one is chosen.
 struct Blocking {
-  Index depth = 1536;             ///< most steps of k between two visits of a tile
+  Index depth = 2304;             ///< most steps of k between two visits of a tile
   Index numbers = 161280;         ///< of A that a GEMM task holds on to: five eighths of an L2 cache of 1 MB
   Index pairs = 4;                ///< of strips in a GEMM task
   Index keys = 128;               ///< in a block of attention
@@ -63,10 +63,9 @@ struct Kernels {
                     const T* shift, T* y);
   void (*softmax)(const T* x, Index n, T* y);
 
-  // Attention verbs: scores are [keys][tile_width], in units of log 2; `max`, `sum`, `factor` have tile_width
-  // numbers.
-  /// scores <- 2^(scores - max') with max' = max(max, scores); factor = 2^(max - max'); sum <- sum * factor +
-  /// scores.
+  // Attention verbs: scores are [keys][tile_width], in units of log 2; `max`, `sum`, `factor` are [tile_width].
+  /// scores <- 2^(scores - max') with max' = max(max, scores)
+  /// factor = 2^(max - max'),  sum <- sum * factor + scores
   void (*online_softmax)(T* scores, Index keys, T* max, T* sum, T* factor);
   /// tile *= factor, row by row.
   void (*scale)(T* tile, Index rows, const T* factor);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <concepts>
 #include <span>
 #include <string_view>
 #include <utility>
@@ -170,7 +171,8 @@ struct DiT {
   Tensor<R, 4> operator()(View<const R, 4> x, std::span<const R> t, std::span<const int> y,
                           Workspace& workspace) const {
     patch_grid(x, config.patch);
-    Tensor<R, 4> out(x.shape[0], config.out_channels(), x.shape[2], x.shape[3]);
+    auto out = or_out_of_memory(
+        "the output", [&] { return Tensor<R, 4>(x.shape[0], config.out_channels(), x.shape[2], x.shape[3]); });
     (*this)(x, t, y, out, workspace);
     return out;
   }
@@ -206,14 +208,16 @@ struct DiT {
 
 /// A DiT with its classes fixed: the field that a sampler walks along.
 ///
-///     ConditionedDiT field(model, {207, 360}, workspace);                       // one class for every sample
-///     auto [latents, steps, cancelled] = sample(noise, schedule, field);        // a flow: t is sigma in [0, 1]
-///     auto [latents, ...] = sample<DdimSampler>(noise, chain, field);           // a chain: t is its step, an int
+///     ConditionedDiT field(model, {207, 360}, workspace);           // one class for every sample
+///     sample(noise, schedule, field);                               // a flow: t is sigma in [0, 1]
+///     sample<DdpmSampler>(noise, chain, field, Unobserved{}, draw);  // a chain: t is its step, an integer
+///     sample<DdimSampler>(noise, chain, WithoutVariance(field));    // the same, without its variance logits
 ///
 /// `prepare(times)` computes the modulations of all times at once, one GEMM per layer instead of one per layer and
 /// step, bit for bit the same. Times that were not prepared are computed when they come. A batch smaller than
-/// `classes` takes the first of them, so [classes | null classes] serves batched guidance. Errors: bad_condition
-/// (fewer classes than samples, a class that the model does not have), and those of DiT.
+/// `classes` takes the first of them, so [classes | null classes] serves batched guidance. A copy copies what was
+/// prepared; wrap std::ref(field) where that is much. Errors: bad_condition (fewer classes than samples, a class
+/// that the model does not have), and those of DiT.
 template <class M>
 class ConditionedDiT {
  public:
@@ -228,6 +232,21 @@ class ConditionedDiT {
   /// numbers for every time and sample: 0.8 MB in DiT-XL/2.
   template <class Times>
   void prepare(const Times& times) {
+    or_out_of_memory("the modulations of all times", [&] { compute_table(times); });
+  }
+
+  /// v(x, sigma) of a model that was trained as a flow: its time is 1000 sigma.
+  void operator()(View<const R, 4> x, std::floating_point auto sigma, View<R, 4> v) {
+    evaluate(x, model_time(sigma), v);
+  }
+  /// [eps, variance logits](x, step) of a model that was trained on a chain of 1000 steps.
+  void operator()(View<const R, 4> x, std::integral auto step, View<R, 4> out) {
+    evaluate(x, model_time(step), out);
+  }
+
+ private:
+  template <class Times>
+  void compute_table(const Times& times) {
     std::vector<R> each, t;
     std::vector<int> y;
     for (const auto time : times) {
@@ -242,12 +261,6 @@ class ConditionedDiT {
     prepared_ = std::move(each);
   }
 
-  /// v(x, sigma) of a model that was trained as a flow: its time is 1000 sigma.
-  void operator()(View<const R, 4> x, R sigma, View<R, 4> v) { evaluate(x, model_time(sigma), v); }
-  /// [eps, variance logits](x, step) of a model that was trained on a chain of 1000 steps.
-  void operator()(View<const R, 4> x, int step, View<R, 4> out) { evaluate(x, model_time(step), out); }
-
- private:
   /// A step is what it is, a sigma counts in thousandths.
   template <class Time>
   static R model_time(Time time) {
@@ -255,6 +268,7 @@ class ConditionedDiT {
   }
 
   void evaluate(View<const R, 4> x, R time, View<R, 4> out) {
+    patch_grid(x, M::config.patch);
     const Index classes = static_cast<Index>(classes_.size());
     require(x.shape[0] <= classes, errc::bad_condition, "there must be a class for every sample");
     const auto found = std::find(prepared_.begin(), prepared_.end(), time);

@@ -31,6 +31,7 @@ template <PlainDiTConfig config, class T = float>
 struct PlainDiTBlock {
   static constexpr int width = config.width;
   using R = real<T>;
+  using scalar = T;
   template <class U>
   using with_scalar = PlainDiTBlock<config, U>;
 

@@ -13,6 +13,7 @@ template <int width, int width_c, class T = float>
 struct AdaLN {
   using R = real<T>;
   static constexpr double eps = 1e-5;  // torch.nn.LayerNorm's default
+  using scalar = T;
   template <class U>
   using with_scalar = AdaLN<width, width_c, U>;
 
@@ -46,6 +47,7 @@ struct AdaLN {
 template <int width, int chunks, class T = float>
 struct AdaLNModulation : Linear<width, chunks * width, T> {
   using R = real<T>;
+  using scalar = T;
   template <class U>
   using with_scalar = AdaLNModulation<width, chunks, U>;
 

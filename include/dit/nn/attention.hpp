@@ -13,6 +13,7 @@ namespace dit::inline DIT_ABI {
 template <int width, int heads, class T = float>
 struct SelfAttention {
   static_assert(heads > 0 && width % heads == 0, "SelfAttention: the number of heads does not divide the width");
+  using scalar = T;
   template <class U>
   using with_scalar = SelfAttention<width, heads, U>;
 
@@ -46,6 +47,7 @@ struct SelfAttention {
 /// The same layer with the parameter names of torch.nn.MultiheadAttention.
 template <int width, int heads, class T = float>
 struct MultiheadAttention : SelfAttention<width, heads, T> {
+  using scalar = T;
   template <class U>
   using with_scalar = MultiheadAttention<width, heads, U>;
 

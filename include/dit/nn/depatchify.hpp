@@ -13,6 +13,7 @@ struct Depatchify : Linear<width, patch * patch * channels, T> {
   static_assert(patch > 0 && channels > 0, "Depatchify: patch and channels must be positive");
   static constexpr int features = patch * patch * channels;
   using R = real<T>;
+  using scalar = T;
   template <class U>
   using with_scalar = Depatchify<width, patch, channels, U>;
 
@@ -43,6 +44,7 @@ template <int width, int patch, int channels, class T = float>
 struct FinalLayer {
   using R = real<T>;
   using Modulations = Chunks<R, width, 2>;
+  using scalar = T;
   template <class U>
   using with_scalar = FinalLayer<width, patch, channels, U>;
 

@@ -29,6 +29,7 @@ struct DiTBlock {
 
   using R = real<T>;
   using Modulations = Chunks<R, width, 6>;
+  using scalar = T;
   template <class U>
   using with_scalar = DiTBlock<config, U>;
 
@@ -48,6 +49,7 @@ struct DiTBlock {
                   double mlp_norm_eps = 1e-6) const {
     static_assert(x_width == width, "DiTBlock: the tokens' width is not the block's width");
     require(x.data && x.batch > 0 && x.count > 0, errc::bad_input_shape, "a block takes at least one token");
+    require(m.data, errc::bad_condition, "a block needs a modulation for every sample");
     const Modulation<R, width> msa{m.template chunk<0>(), m.template chunk<1>(), m.template chunk<2>()};
     const Modulation<R, width> ffn{m.template chunk<3>(), m.template chunk<4>(), m.template chunk<5>()};
     add_gated(x, msa.gate, attn(modulate(layer_norm(x, 1e-6), msa), workspace), workspace);
@@ -59,7 +61,7 @@ struct DiTBlock {
   template <int x_width, class C, int c_width>
   void operator()(Tokens<R, x_width> x, Tokens<C, c_width> c, Workspace& workspace) const {
     static_assert(c_width == width, "DiTBlock: the conditioning vector's width is not the block's width");
-    require(c.batch == x.batch && c.count == 1, errc::bad_condition,
+    require(c.data && c.batch == x.batch && c.count == 1, errc::bad_condition,
             "there must be one conditioning vector per sample");
     const auto scope = workspace.scope();
     const auto silu_c = take_tokens<R, width>(c.batch, 1, workspace);

@@ -15,6 +15,7 @@ template <int width, class T = float>
 struct TimestepEmbedder {
   static constexpr int features = 256;
   using R = real<T>;
+  using scalar = T;
   template <class U>
   using with_scalar = TimestepEmbedder<width, U>;
 
@@ -46,6 +47,7 @@ struct TimestepEmbedder {
 template <int classes, int width, class T = float>
 struct LabelEmbedder {
   using R = real<T>;
+  using scalar = T;
   template <class U>
   using with_scalar = LabelEmbedder<classes, width, U>;
 

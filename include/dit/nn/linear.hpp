@@ -11,6 +11,7 @@ namespace dit::inline DIT_ABI {
 template <int in, int out, class T = float>
 struct Linear {
   static_assert(in > 0 && out > 0, "Linear: both widths must be positive");
+  using scalar = T;
   template <class U>
   using with_scalar = Linear<in, out, U>;
 

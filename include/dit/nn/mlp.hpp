@@ -8,6 +8,7 @@ namespace dit::inline DIT_ABI {
 /// fc2(act(fc1(x))), act one of Activation::gelu_tanh, gelu_erf, silu (timm Mlp; DiT models.py).
 template <int in, int hidden, int out, Activation activation, class T = float>
 struct Mlp {
+  using scalar = T;
   template <class U>
   using with_scalar = Mlp<in, hidden, out, activation, U>;
 

@@ -44,7 +44,9 @@ class Parameter {
   static constexpr Index row_size = size / rows;
 
   bool empty() const noexcept { return values_.empty(); }
-  void allocate() { values_.assign(static_cast<std::size_t>(size), T{}); }
+  void allocate() {
+    or_out_of_memory("a parameter", [this] { values_.assign(static_cast<std::size_t>(size), T{}); });
+  }
   /// errc::bad_state before `allocate`, as for the rows.
   const T* data() const {
     detail::require_weights(!empty());
@@ -170,7 +172,7 @@ constexpr void for_each_parameter(F&& f, Tree& tree,
 }
 
 /// The same model with another scalar. Modules are `template <auto config, class T>` or `template <int..., class
-/// T>` and say so with `template <class U> using with_scalar = ...`.
+/// T>` and say so with `using scalar = T` and `template <class U> using with_scalar = ...`.
 template <class M, class U>
 using with_scalar = typename M::template with_scalar<U>;
 

@@ -15,6 +15,7 @@ struct Patchify {
   static constexpr int width = width_;
   static constexpr int features = channels * patch * patch;
   using R = real<T>;
+  using scalar = T;
   template <class U>
   using with_scalar = Patchify<channels, patch, width, U>;
 

@@ -19,21 +19,28 @@ struct Product {
   Activation activation = Activation::none;
 };
 
+/// A product, held or not: what follows takes it by value and gives it back as what it was.
+template <class P>
+concept LazyProduct = requires(P p) {
+  p.weight;
+  p.activation = Activation::none;
+};
+
 /// GELU(x) = x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
-template <class Source, class T, int width>
-Product<Source, T, width> gelu_tanh(Product<Source, T, width> p) {
+template <LazyProduct P>
+P gelu_tanh(P p) {
   p.activation = Activation::gelu_tanh;
   return p;
 }
 /// GELU(x) = x/2 (1 + erf(x / sqrt(2)))
-template <class Source, class T, int width>
-Product<Source, T, width> gelu_erf(Product<Source, T, width> p) {
+template <LazyProduct P>
+P gelu_erf(P p) {
   p.activation = Activation::gelu_erf;
   return p;
 }
 /// SiLU(x) = x / (1 + exp(-x))
-template <class Source, class T, int width>
-Product<Source, T, width> silu(Product<Source, T, width> p) {
+template <LazyProduct P>
+P silu(P p) {
   p.activation = Activation::silu;
   return p;
 }
@@ -46,7 +53,7 @@ struct HeldScope {
 }  // namespace detail
 
 /// A lazy value that lives on workspace memory, which it gives back when it ends: after what it holds, which may
-/// hold memory that was taken later.
+/// hold memory that was taken later. Use it in the expression that makes it, or keep it with `auto`.
 template <class P>
 struct Held : private detail::HeldScope<P>, P {
   Held(Workspace::Scope&& memory, P&& lazy) : detail::HeldScope<P>{std::move(memory)}, P(std::move(lazy)) {}
@@ -62,6 +69,15 @@ inline void require_rows(Index rows, Index of_product) {
 template <class T, int width>
 Tokens<T, width> take_tokens(Index batch, Index count, Workspace& workspace) {
   return {workspace.take<T>(batch * count * width), batch, count};
+}
+
+/// y = lazy tokens, a modulated norm by itself, say: a panel of one row is the row.
+template <class T, int y_width, class Source, int width>
+void store(Tokens<T, y_width> y, const Lazy<Source, width>& x, Workspace& workspace) {
+  static_assert(y_width == width, "store: the widths of the two are not the same");
+  detail::require_rows(y.rows(), x.rows());
+  const Kernels<T>& k = kernels<T>();
+  workspace.parallel_for(y.rows(), [&](Index row, int) { x.source.pack(k, row, 1, y.data + row * width); });
 }
 
 /// y = product. Errors, here and below: bad_input_shape where y has another number of tokens.

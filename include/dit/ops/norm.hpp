@@ -2,6 +2,8 @@
 /// LayerNorm, RMSNorm, and the modulation that follows them: lazy, so that they happen while a GEMM reads its
 /// input.
 
+#include <utility>
+
 #include "dit/kernels/gemm.hpp"
 #include "dit/ops/modulate.hpp"
 
@@ -25,8 +27,10 @@ Lazy<RowsSource<T>, width> lazy(Tokens<const T, width> x) {
 }
 
 /// LN(x) = (x - mean(x)) / sqrt(var(x) + eps), over the features of each token, biased variance, no affine part.
+/// Errors, here and below: bad_config for a negative or NaN eps.
 template <class T, int width>
 Lazy<NormSource<std::remove_const_t<T>>, width> layer_norm(Tokens<T, width> x, double eps) {
+  require(eps >= 0, errc::bad_config, "the eps of a norm must not be negative");
   NormSource<std::remove_const_t<T>> source{};
   source.x = x.data;
   source.rows = x.rows();
@@ -45,26 +49,34 @@ Lazy<NormSource<std::remove_const_t<T>>, width> rms_norm(Tokens<T, width> x, dou
   return lazy;
 }
 
+/// A norm, held or not: what follows takes it by value and gives it back as what it was.
+template <class L>
+concept LazyNorm = requires(L lazy) {
+  lazy.source.norm = Norm::rms;
+};
+
 /// norm(x) * weight + bias, the learned affine part of a norm; `bias` may be null.
-template <class T, int width>
-Lazy<NormSource<T>, width> affine(Lazy<NormSource<T>, width> norm, const T* weight, const T* bias) {
+template <LazyNorm L, class T>
+L affine(L norm, const T* weight, const T* bias) {
   norm.source.weight = weight;
   norm.source.bias = bias;
   return norm;
 }
 
 /// norm(x) * (1 + scale) + shift, with each sample's own shift and scale.
-template <class T, int width>
-Lazy<NormSource<T>, width> modulate(Lazy<NormSource<T>, width> norm, PerSample<T, width> shift,
-                                    PerSample<T, width> scale) {
+/// Errors: bad_option unless the two are the same number apart from sample to sample.
+template <LazyNorm L, class T, int width>
+L modulate(L norm, PerSample<T, width> shift, PerSample<T, width> scale) {
+  static_assert(L::width == width, "modulate: shift and scale are not as wide as the tokens");
+  require(shift.stride == scale.stride, errc::bad_option, "shift and scale must have one stride");
   norm.source.shift = shift.data;
   norm.source.scale = scale.data;
   norm.source.stride = shift.stride;
   return norm;
 }
-template <class T, int width>
-Lazy<NormSource<T>, width> modulate(Lazy<NormSource<T>, width> norm, const Modulation<T, width>& m) {
-  return modulate(norm, m.shift, m.scale);
+template <LazyNorm L, class T, int width>
+L modulate(L norm, const Modulation<T, width>& m) {
+  return modulate(std::move(norm), m.shift, m.scale);
 }
 
 }  // namespace dit::inline DIT_ABI

@@ -155,8 +155,8 @@ inline Schedule flow_schedule(const DiffusionSchedule& schedule) {
 
 /// A diffusion model as a velocity field on the straight path, for EulerSampler and HeunSampler. The states of both
 /// paths are the same up to a factor:
-///   s = b/(a + b) with a = sqrt(abar_t), b = sqrt(1 - abar_t),   x_flow = (1 - s) x0 + s eps = x_diffusion/(a +
-///   b).
+///   s = b/(a + b) with a = sqrt(abar_t), b = sqrt(1 - abar_t)
+///   x_flow = (1 - s) x0 + s eps = x_diffusion/(a + b)
 /// So at s the model sees x/sqrt((1 - s)^2 + s^2) and the step t of the training chain that is nearest to s.
 /// Euler's steps on `flow_schedule` are DDIM's.
 ///

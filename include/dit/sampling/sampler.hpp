@@ -149,6 +149,7 @@ bool run(S& sampler, Observer&& observer, Arguments&&... arguments) {
   using Answer = std::invoke_result_t<Observer&, const S&>;
   static_assert(std::is_void_v<Answer> || std::is_same_v<Answer, bool>,
                 "an observer is called as observer(sampler) and returns nothing, or false to cancel");
+  sampler.state();  // bad_state if no run has begun
   while (!sampler.done()) {
     sampler.step(arguments...);
     if constexpr (std::is_void_v<Answer>) {

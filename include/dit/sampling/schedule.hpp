@@ -48,8 +48,8 @@ inline double flux2_mu(Index tokens, int steps) {
 ///
 ///     Schedule::uniform(50)                                            schnell, and most flow models at one size
 ///     Schedule::uniform(28).shifted(3)                                 Z-Image; SD3.5 when sigmas are handed over
-///     Schedule::twice_shifted(28, 3)                                   SD3.x as diffusers and the sd3.5 repo run
-///     it Schedule::uniform(50).exponentially_shifted(flux_mu(tokens))     FLUX.1 dev
+///     Schedule::twice_shifted(28, 3)                                   SD3.x, as diffusers and sd3.5 run it
+///     Schedule::uniform(50).exponentially_shifted(flux_mu(tokens))     FLUX.1 dev
 ///     ... .ending_at(0.02)                                             Qwen-Image
 ///     ... .starting_at(0.6), .with_strength(0.6)                       image to image
 ///
