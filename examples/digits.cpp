@@ -134,6 +134,11 @@ int main(int argc, char** argv) {
   Options options;
   const auto not_nan = CLI::Validator(
       [](std::string& text) { return text.find("nan") == std::string::npos ? "" : text + " is not a number"; }, "");
+  const auto whole = CLI::Validator(
+      [](std::string& text) {
+        return text.find_first_not_of("0123456789") == std::string::npos ? "" : text + " is not a whole number";
+      },
+      "");
   const auto in_a_folder = CLI::Validator(
       [](std::string& path) {
         const auto folder = std::filesystem::path(path).parent_path();
@@ -151,7 +156,7 @@ int main(int argc, char** argv) {
       ->check(CLI::Range(0.0, 100.0) & not_nan)
       ->capture_default_str();
   app.add_option("--seed", options.seed, "of the noise: another seed, other digits")
-      ->check(CLI::NonNegativeNumber)
+      ->check(whole)
       ->capture_default_str();
   app.add_option("--threads", options.threads, "0 is one for every core")
       ->check(CLI::Range(0, 1024))

@@ -213,25 +213,29 @@ TYPED_TEST(Gemm, GivesTheSameBitsForAnyThreadsBlocksBatchAndAlignment) {
   const auto w = packed(random_numbers<T>(outputs * depth, 16), outputs, depth);
   for (const Isa isa : isas()) {
     Workspace one(1);
-    const auto expected = product(a, w, one, kernels<T>(isa));
+    const Kernels<T> k = with_small_blocks<T>(isa);
+    const auto expected = product(a, w, one, k);
+    for (const auto& [numbers, pairs] : {Shape<2>{1, 1}, Shape<2>{1000, 1}, Shape<2>{1, 100}, Shape<2>{160, 3}}) {
+      Kernels<T> other = k;
+      other.blocking.numbers = numbers, other.blocking.pairs = pairs;
+      ASSERT_TRUE(same_bits(product(a, w, one, other), expected)) << text(isa) << numbers << pairs;
+    }
     for (const int threads : {1, 2, 3, 5, 8}) {
       Workspace workspace(threads);
       for (int repeat = 0; repeat < 20; ++repeat) {
-        ASSERT_TRUE(same_bits(product(a, w, workspace, with_small_blocks<T>(isa)), expected))
-            << text(isa) << threads;
+        ASSERT_TRUE(same_bits(product(a, w, workspace, k), expected)) << text(isa) << threads;
       }
     }
     for (Index first = 0; first < rows; ++first) {  // alone, and with some of its neighbours
       const Index n = 1 + first % 17 < rows - first ? 1 + first % 17 : rows - first;
       const Numbers<T> part(a.begin() + first * depth, a.begin() + (first + n) * depth);
-      const auto y = product(part, w, one, kernels<T>(isa));
+      const auto y = product(part, w, one, k);
       ASSERT_TRUE(same_bits(y.data(), expected.data() + first * outputs, n * outputs)) << text(isa) << first;
     }
     for (Index offset = 0; offset < 16; ++offset) {
       Numbers<T> moved(count(rows * depth + offset)), y(count(rows * outputs + offset));
       std::copy(a.begin(), a.end(), moved.begin() + offset);
-      gemm(RowsSource<T>{moved.data() + offset, rows, depth}, w, StoreSink<T>{y.data() + offset, outputs}, one,
-           kernels<T>(isa));
+      gemm(RowsSource<T>{moved.data() + offset, rows, depth}, w, StoreSink<T>{y.data() + offset, outputs}, one, k);
       ASSERT_TRUE(same_bits(y.data() + offset, expected.data(), rows * outputs)) << text(isa) << offset;
     }
   }

@@ -4,12 +4,7 @@ template <int rows, int strips, class T>
 DIT_TARGET void multiply_tile(Index depth, const T* panel, const T* w, Index w_step, Index w_strip, bool accumulate,
                               T* tile) {
   Vec<T> sum[rows * strips];
-  if (accumulate) {
-    DIT_UNROLL for (int i = 0; i < rows * strips; ++i) sum[i] =
-        load(tile + i / strips * tile_width + i % strips * 16);
-  } else {
-    DIT_UNROLL for (int i = 0; i < rows * strips; ++i) sum[i] = broadcast(T(0));
-  }
+  DIT_UNROLL for (int i = 0; i < rows * strips; ++i) sum[i] = broadcast(T(0));
   for (Index k = 0; k < depth; ++k) {
     Vec<T> b[strips];
     DIT_UNROLL for (int s = 0; s < strips; ++s) b[s] = load(w + s * w_strip);
@@ -19,6 +14,10 @@ DIT_TARGET void multiply_tile(Index depth, const T* panel, const T* w, Index w_s
     }
     panel += rows;
     w += w_step;
+  }
+  if (accumulate) {
+    DIT_UNROLL for (int i = 0; i < rows * strips; ++i) sum[i] =
+        sum[i] + load(tile + i / strips * tile_width + i % strips * 16);
   }
   DIT_UNROLL for (int i = 0; i < rows * strips; ++i)
       store(tile + i / strips * tile_width + i % strips * 16, sum[i]);
@@ -102,7 +101,7 @@ DIT_TARGET void online_softmax(T* scores, Index keys, T* highest, T* total, T* f
     Vec<T> top = before;
     for (Index k = 0; k < keys; ++k) top = max(top, load(scores + k * tile_width + c));
     const Vec<T> f = exp2(before - top);
-    Vec<T> sum = load(total + c) * f;
+    Vec<T> sum = broadcast(T(0));
     for (Index k = 0; k < keys; ++k) {
       T* at = scores + k * tile_width + c;
       const Vec<T> p = exp2(load(at) - top);
@@ -110,7 +109,7 @@ DIT_TARGET void online_softmax(T* scores, Index keys, T* highest, T* total, T* f
       sum = sum + p;
     }
     store(highest + c, top);
-    store(total + c, sum);
+    store(total + c, load(total + c) * f + sum);
     store(factor + c, f);
   }
 }

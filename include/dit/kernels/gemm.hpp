@@ -2,8 +2,9 @@
 /// The packed GEMM: sink <- source W^T.
 ///
 /// A *source* makes the panels of A (panels.hpp), a *sink* takes the finished tiles. Between them runs one
-/// micro-kernel over a grid of tasks that depends on the shapes only. Every element is one chain of multiply-adds
-/// over ascending k: neither threads, blocking, batch nor alignment change a bit of it.
+/// micro-kernel over a grid of tasks that depends on the shapes only. Every element is the sum, in ascending order,
+/// of blocks of k that depend on the depth only, each one chain of multiply-adds: neither threads, the other rows
+/// and columns, nor alignment change a bit of it.
 
 #include <algorithm>
 

@@ -19,8 +19,9 @@ enum class Norm : std::uint8_t { layer, rms };
 /// Numbers in a row of a tile, which is what two strips give.
 inline constexpr Index tile_width = 32;
 
-/// How the drivers cut their loops. No choice changes a bit of a GEMM's result; attention depends on `keys` alone.
-/// It is the same for every instruction set, since memory is planned before one is chosen.
+/// How the drivers cut their loops. Of all these choices only `depth` (beyond it sums are taken in blocks, which
+/// also keeps their error small) and, in attention, `keys` show in the result's last bits. They are the same for
+/// every instruction set, since memory is planned before one is chosen.
 struct Blocking {
   Index depth = 2304;             ///< most steps of k between two visits of a tile
   Index numbers = 161280;         ///< of A that a GEMM task holds on to: five eighths of an L2 cache of 1 MB
@@ -40,8 +41,8 @@ struct Kernels {
   Blocking blocking;
 
   /// tile (+)= panel^T strips: `rows` <= panel_rows, `strips` 1 or 2. Step k of strip s starts at
-  /// w + k * w_step + s * w_strip. Each element is one chain of multiply-adds over ascending k, starting from the
-  /// tile if `accumulate`, else from 0. Columns of an absent second strip are left alone.
+  /// w + k * w_step + s * w_strip. Each element is one chain of multiply-adds over ascending k, starting from 0;
+  /// with `accumulate` the result is added to the tile. Columns of an absent second strip are left alone.
   void (*multiply)(int rows, int strips, Index depth, const T* panel, const T* w, Index w_step, Index w_strip,
                    bool accumulate, T* tile);
 
