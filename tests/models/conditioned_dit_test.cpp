@@ -1,6 +1,11 @@
 /// A DiT as the field that a sampler walks along: its time, its classes, its prepared modulations, its guidance.
 
+#include "dit/core/random.hpp"
+#include "dit/sampling/ddim.hpp"
+#include "dit/sampling/ddpm.hpp"
 #include "dit/sampling/guidance.hpp"
+#include "dit/sampling/prediction.hpp"
+#include "dit/sampling/sample.hpp"
 #include "dit/sampling/schedule.hpp"
 #include "models/models.hpp"
 
@@ -133,6 +138,43 @@ TYPED_TEST(Fields, AreGuidedInOneCallAsInTwoBitForBit) {
   }
   EXPECT_TRUE(same_bits(ask<M>(batched, x, T(0.9)), ask<M>(conditional, x, T(0.9))));
   EXPECT_GT(distance(ask<M>(batched, x, T(0.5)), ask<M>(conditional, x, T(0.5))).nmse, 1e-3);
+}
+
+/// As the authors sample: a chain with learned variance, guidance on three of four channels.
+TYPED_TEST(Fields, WithLearnedVarianceWalkTheirChain) {
+  using T = TypeParam;
+  using M = DiT<mini, T>;
+  const auto model = random_model<M>(1);
+  Workspace workspace(2);
+  const auto x = latents<M>(2, 8, 8, 2);
+  ConditionedDiT both(model, {3, 5, 10, 10}, workspace);
+  BatchedGuidance field(std::ref(both), Guidance{.scale = 4, .channels = 3});
+  const DiffusionSchedule chain(respaced_steps(5));
+
+  auto draw = [generator = TorchGenerator(7)](auto noise) mutable { randn(noise, generator); };
+  auto again = draw;
+  const auto sampled = sample<DdpmSampler>(x, chain, field, Unobserved{}, draw);
+  EXPECT_EQ(sampled.steps, 5);
+  DdpmSampler<T, 4> by_hand;
+  by_hand.begin(x, chain);
+  while (!by_hand.done()) by_hand.step(field, again);
+  const auto expected = by_hand.take();
+  EXPECT_TRUE(same_bits(sampled.x, expected));
+  EXPECT_FALSE(same_bits(sampled.x, x));
+
+  const auto plain = sample<DdimSampler>(x, chain, WithoutVariance(std::ref(field)));
+  DdimSampler<T, 4> ddim;
+  ddim.begin(x, chain);
+  Tensor<T, 4> out(2, 8, 8, 8);
+  const auto eps = [&](View<const T, 4> state, int step, View<T, 4> into) {  // the first half of the channels
+    field(state, step, View<T, 4>(out));
+    for (Index b = 0; b < 2; ++b) {
+      const auto from = View<T, 4>(out)[b];
+      std::copy(from.begin(), from.begin() + into.size() / 2, into[b].begin());
+    }
+  };
+  while (!ddim.done()) ddim.step(eps);
+  EXPECT_TRUE(same_bits(plain.x, ddim.take()));
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-/// Norms and modulation as a GEMM reads them: through a product with the identity, which changes no number.
+/// Norms and modulation as a GEMM reads them.
 
 #include "dit/ops/norm.hpp"
 
@@ -18,16 +18,9 @@ TYPED_TEST_SUITE(Norms, Scalars, ScalarName);
 /// The tokens that a lazy source makes.
 template <class T, class Source, int width>
 std::vector<T> made(const Lazy<Source, width>& source) {
-  Linear<width, width, T> identity;
-  zero(identity);
-  fill(identity, [](const Path& path, const auto&) {
-    return [weight = path.str() == "weight", i = Index{0}]() mutable {
-      return weight && i++ % (width + 1) == 0 ? 1 : 0;
-    };
-  });
   Workspace workspace(1);
   std::vector<T> y(static_cast<std::size_t>(source.rows() * width));
-  store(Tokens<T, width>{y.data(), source.batch, source.count}, identity(source), workspace);
+  store(Tokens<T, width>{y.data(), source.batch, source.count}, source, workspace);
   return y;
 }
 
@@ -141,6 +134,16 @@ TYPED_TEST(Norms, LetANaNTouchItsOwnTokenOnly) {
           << row;
     }
   }
+}
+
+TYPED_TEST(Norms, RefuseWhatMakesNoSense) {
+  using T = TypeParam;
+  std::vector<T> x(2 * 3 * 8, T(1)), m(2 * 8, T(0));
+  const Tokens<const T, 8> tokens{x.data(), 2, 3};
+  EXPECT_EQ(error_of([&] { layer_norm(tokens, -1e-6); }), errc::bad_config);
+  EXPECT_EQ(error_of([&] { rms_norm(tokens, std::nan("")); }), errc::bad_config);
+  const PerSample<T, 8> shift{m.data(), 8}, packed{m.data(), 16};
+  EXPECT_EQ(error_of([&] { modulate(layer_norm(tokens, 1e-6), shift, packed); }), errc::bad_option);
 }
 
 }  // namespace
