@@ -10,6 +10,7 @@
 #include "dit/core/eigen.hpp"
 #include "dit/core/error.hpp"
 #include "dit/core/executor.hpp"
+#include "dit/core/memory.hpp"
 #include "dit/core/random.hpp"
 #include "dit/core/scalar.hpp"
 #include "dit/core/tensor.hpp"

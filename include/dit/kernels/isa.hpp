@@ -101,9 +101,9 @@ inline bool supports(Isa isa) noexcept { return isa <= best_isa(); }
 inline Isa isa_named(std::string_view text) {
   for (const Isa isa : {Isa::portable, Isa::avx2, Isa::avx512}) {
     if (text != name(isa)) continue;
-    require(supports(isa), errc::unsupported_isa,
-            "this machine has no " + std::string(text) + "; its best is " + std::string(name(best_isa())));
-    return isa;
+    if (supports(isa)) return isa;
+    throw Error(errc::unsupported_isa,
+                "this machine has no " + std::string(text) + "; its best is " + std::string(name(best_isa())));
   }
   throw Error(errc::bad_option,
               "no instruction set is called '" + std::string(text) + "'; DIT_ISA takes portable, avx2 or avx512");

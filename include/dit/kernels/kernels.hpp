@@ -19,7 +19,7 @@ namespace dit::inline DIT_ABI {
 template <class T>
 const Kernels<T>& kernels(Isa isa) {
   static_assert(std::is_same_v<T, float> || std::is_same_v<T, double>, "arithmetic runs in float or double");
-  require(supports(isa), errc::unsupported_isa, "this machine has no " + std::string(name(isa)));
+  if (!supports(isa)) throw Error(errc::unsupported_isa, "this machine has no " + std::string(name(isa)));
 #if DIT_X86
   if constexpr (std::is_same_v<T, float>) {
     if (isa == Isa::avx512) return avx512::table<T>;
