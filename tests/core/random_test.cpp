@@ -63,7 +63,7 @@ TEST(Randn, GivesTorchsNumbers) {
       EXPECT_TRUE(matches(draw<float>(n, seed), golden.values<float>(name))) << name;
     }
   }
-  for (const std::size_t n : {1, 2, 5, 15, 16, 17, 40}) {
+  for (const std::size_t n : {1U, 2U, 5U, 15U, 16U, 17U, 40U}) {
     const std::string name = "randn64_s42_n" + std::to_string(n);
     EXPECT_TRUE(matches(draw<double>(n, 42), golden.values<double>(name))) << name;
   }
@@ -146,7 +146,7 @@ TEST(Randn, HasNoMinusZero) {
 TEST(Randn, IsNormal) {
   constexpr std::size_t n = 1000000;
   constexpr double count = n;
-  for (const std::uint64_t seed : {1, 2, 3}) {
+  for (const std::uint64_t seed : {1U, 2U, 3U}) {
     auto x = draw<float>(n, seed);
     const double mean = std::accumulate(x.begin(), x.end(), 0.0) / count;
     double variance = 0;

@@ -142,7 +142,7 @@ TEST(Workspace, AllocatesNothingWhenTheBytesWereReserved) {
 
 TEST(Workspace, KeepsToTheBytesThatItNeeds) {
   InlineExecutor here;
-  for (const std::size_t reserved : {0, 100, 1000000}) {
+  for (const std::size_t reserved : {0U, 100U, 1000000U}) {
     Workspace workspace(here, reserved);
     pass(workspace, 100000);
     EXPECT_EQ(workspace.capacity(), workspace.high_water());
