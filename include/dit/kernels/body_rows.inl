@@ -20,6 +20,8 @@ DIT_INLINE Vec<T> activated(Vec<T> x) {
     return gelu_erf(x);
   } else if constexpr (activation == Activation::silu) {
     return silu(x);
+  } else if constexpr (activation == Activation::relu) {
+    return max(broadcast(T(0)), x);
   } else {
     return x;
   }
@@ -41,6 +43,8 @@ DIT_TARGET void activate(Activation activation, const T* x, Index n, T* y) {
       return activate_all<Activation::gelu_erf>(x, n, y);
     case Activation::silu:
       return activate_all<Activation::silu>(x, n, y);
+    case Activation::relu:
+      return activate_all<Activation::relu>(x, n, y);
     case Activation::none:
       return activate_all<Activation::none>(x, n, y);
   }
@@ -83,6 +87,40 @@ DIT_TARGET void statistics(Norm norm, const T* x, Index n, T eps, T* mean, T* rs
   *rstd = T(1) / root_of[0];
 }
 
+/// Four columns of lanes at a time, so that a step reads whole neighbouring cache lines.
+template <class T>
+DIT_TARGET void moments(const T* x, Index rows, Index columns, Index stride, T* sum, T* squares) {
+  const Vec<T> zero = broadcast(T(0));
+  Index c = 0;
+  for (; c + 64 <= columns; c += 64) {
+    Vec<T> first[4], s[4] = {zero, zero, zero, zero}, q[4] = {zero, zero, zero, zero};
+    DIT_UNROLL for (int j = 0; j < 4; ++j) first[j] = load(x + c + 16 * j);
+    for (Index r = 1; r < rows; ++r) {
+      DIT_UNROLL for (int j = 0; j < 4; ++j) {
+        const Vec<T> d = load(x + r * stride + c + 16 * j) - first[j];
+        s[j] = s[j] + d;
+        q[j] = multiply_add(d, d, q[j]);
+      }
+    }
+    DIT_UNROLL for (int j = 0; j < 4; ++j) {
+      store(sum + c + 16 * j, s[j]);
+      store(squares + c + 16 * j, q[j]);
+    }
+  }
+  for (; c < columns; c += 16) {
+    const Index n = columns - c < 16 ? columns - c : 16;
+    const Vec<T> first = load(x + c, n);
+    Vec<T> s = zero, q = zero;
+    for (Index r = 1; r < rows; ++r) {
+      const Vec<T> d = load(x + r * stride + c, n) - first;
+      s = s + d;
+      q = multiply_add(d, d, q);
+    }
+    store(sum + c, s, n);
+    store(squares + c, q, n);
+  }
+}
+
 template <class T>
 DIT_TARGET void normalise(const T* x, Index n, T mean, T rstd, const T* weight, const T* bias, const T* scale,
                           const T* shift, T* y) {
@@ -104,6 +142,19 @@ DIT_TARGET void normalise(const T* x, Index n, T mean, T rstd, const T* weight, 
       if (shift) v = v + load(shift + i, left);
       store(y + i, v, left);
     }
+  }
+}
+
+template <class T>
+DIT_TARGET void rotate(const T* x, const T* cos, const T* sin, Index n, T* y) {
+  Index i = 0;
+  for (; i + 16 <= n; i += 16) {
+    const Vec<T> v = load(x + i);
+    store(y + i, multiply_add(swap_pairs(v), load(sin + i), v * load(cos + i)));
+  }
+  if (i < n) {
+    const Vec<T> v = load(x + i, n - i);
+    store(y + i, multiply_add(swap_pairs(v), load(sin + i, n - i), v * load(cos + i, n - i)), n - i);
   }
 }
 

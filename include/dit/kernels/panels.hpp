@@ -51,17 +51,33 @@ struct RowsSource {
   }
 };
 
-/// activation(x), x contiguous.
+/// activation(x), rows `stride` apart (0: contiguous).
 template <class T>
 struct ActivatedSource {
   const T* x;
   Index rows, depth;
   Activation activation;
+  Index stride = 0;
 
   void pack(const Kernels<T>& k, Index first, Index count, T* panel) const {
+    const Index step = stride ? stride : depth;
     pack_pieces(k, count, depth, panel, [&](Index r, Index begin, Index n, T* piece) {
-      k.activate(activation, x + (first + r) * depth + begin, n, piece);
+      k.activate(activation, x + (first + r) * step + begin, n, piece);
     });
+  }
+};
+
+/// The features of `left`, then those of `right`.
+template <class Left, class Right>
+struct ConcatSource {
+  Left left;
+  Right right;
+  Index rows = left.rows, depth = left.depth + right.depth;
+
+  template <class T>
+  void pack(const Kernels<T>& k, Index first, Index count, T* panel) const {
+    left.pack(k, first, count, panel);
+    right.pack(k, first, count, panel + left.depth * count);
   }
 };
 

@@ -72,6 +72,9 @@ DIT_INLINE Vec<float> times_power(Vec<float> p, Vec<float> n) {
   return {_mm512_maskz_scalef_ps(every, p.all, n.all)};
 }
 
+/// Neighbours change places: 1, 0, 3, 2, ...
+DIT_INLINE Vec<float> swap_pairs(Vec<float> a) { return {_mm512_maskz_permute_ps(every, a.all, 0xb1)}; }
+
 /// Row i, lane j becomes row j, lane i: pairs of rows, then quadruples, then whole quarters.
 DIT_INLINE void transpose(Vec<float> (&v)[16]) {
   __m512 t[16];

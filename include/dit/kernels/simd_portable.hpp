@@ -161,6 +161,14 @@ DIT_INLINE Vec<float> times_power(const Vec<float>& p, const Vec<float>& n) {
   }
   return load(x);
 }
+/// Neighbours change places: 1, 0, 3, 2, ...
+template <class T>
+DIT_INLINE Vec<T> swap_pairs(const Vec<T>& a) {
+  T x[16], y[16];
+  store(x, a);
+  for (int i = 0; i < 16; ++i) y[i] = x[i ^ 1];
+  return load(y);
+}
 /// Row i, lane j becomes row j, lane i.
 template <class T>
 DIT_INLINE void transpose(Vec<T> (&v)[16]) {

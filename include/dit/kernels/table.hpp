@@ -10,8 +10,8 @@ namespace dit::inline DIT_ABI {
 
 /// What becomes of a linear layer's output.
 ///   gelu_tanh: x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))),  gelu_erf: x/2 (1 + erf(x / sqrt 2)),
-///   silu: x / (1 + e^-x)
-enum class Activation : std::uint8_t { none, gelu_tanh, gelu_erf, silu };
+///   silu: x / (1 + e^-x),  relu: max(x, 0)
+enum class Activation : std::uint8_t { none, gelu_tanh, gelu_erf, silu, relu };
 
 ///   layer: (x - mean) / sqrt(var + eps),  rms: x / sqrt(mean(x^2) + eps)
 enum class Norm : std::uint8_t { layer, rms };
@@ -59,9 +59,15 @@ struct Kernels {
   void (*activate)(Activation activation, const T* x, Index n, T* y);
   /// The two numbers that normalise a row: (x - mean) * rstd. RMS has mean 0.
   void (*statistics)(Norm norm, const T* x, Index n, T eps, T* mean, T* rstd);
+  /// sum[c] and squares[c] of x[r * stride + c] - x[c] and its square, r < rows: the moments of every column around
+  /// its first number, so that little cancels.
+  void (*moments)(const T* x, Index rows, Index columns, Index stride, T* sum, T* squares);
   /// y = (1 + scale) * ((x - mean) * rstd * weight + bias) + shift; a null pointer leaves its factor or term out.
   void (*normalise)(const T* x, Index n, T mean, T rstd, const T* weight, const T* bias, const T* scale,
                     const T* shift, T* y);
+  /// y = x * cos + swapped(x) * sin, where neighbours have changed places in swapped(x): with cos and sin of an
+  /// angle for every pair, sines with the sign of their lane (-, +), each pair is turned by its angle. n is even.
+  void (*rotate)(const T* x, const T* cos, const T* sin, Index n, T* y);
   void (*softmax)(const T* x, Index n, T* y);
 
   // Attention verbs: scores are [keys][tile_width], in units of log 2; `max`, `sum`, `factor` are [tile_width].

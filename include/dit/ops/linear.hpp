@@ -1,6 +1,6 @@
 #pragma once
-/// y = a W^T + b and what follows it, as lazy values: `add_gated(x, gate, linear(modulate(layer_norm(x), m)), ws)`
-/// reads as the equation and runs as one GEMM.
+/// y = a W^T + b, what comes before it and what follows, as lazy values: `add_gated(x, gate,
+/// linear(modulate(layer_norm(x), m)), ws)` reads as the equation and runs as one GEMM.
 
 #include <utility>
 
@@ -8,6 +8,28 @@
 #include "dit/ops/norm.hpp"
 
 namespace dit::inline DIT_ABI {
+
+/// Features [first, first + width) of the tokens.
+template <int first, int width, class T, int x_width>
+Lazy<RowsSource<std::remove_const_t<T>>, width> features(Tokens<T, x_width> x) {
+  static_assert(0 <= first && first + width <= x_width, "features: the tokens have fewer than that");
+  return {RowsSource<std::remove_const_t<T>>{x.data + first, x.rows(), width, x_width}, x.batch, x.count};
+}
+
+/// GELU(x) as a GEMM reads it, see below.
+template <class T, int width>
+Lazy<ActivatedSource<T>, width> gelu_tanh(const Lazy<RowsSource<T>, width>& x) {
+  return {ActivatedSource<T>{x.source.x, x.rows(), width, Activation::gelu_tanh, x.source.stride}, x.batch,
+          x.count};
+}
+
+/// [a | b], side by side in each token's features. Errors: bad_input_shape unless they are as many tokens.
+template <class A, int a_width, class B, int b_width>
+Lazy<ConcatSource<A, B>, a_width + b_width> concat(const Lazy<A, a_width>& a, const Lazy<B, b_width>& b) {
+  require(a.batch == b.batch && a.count == b.count, errc::bad_input_shape,
+          "what is set side by side must be as many tokens");
+  return {ConcatSource<A, B>{a.source, b.source}, a.batch, a.count};
+}
 
 /// act(a W^T + b), [rows, width], not yet computed.
 template <class Source, class T, int width_>
