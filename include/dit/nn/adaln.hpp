@@ -57,6 +57,21 @@ struct AdaLNModulation : Linear<width, chunks * width, T> {
     store(Tokens<R, chunks * width>{out, silu_c.batch, silu_c.count}, linear(silu_c), workspace);
     return {out};
   }
+  /// On the workspace, in the caller's scope.
+  Chunks<R, width, chunks> operator()(Tokens<const R, width> silu_c, Workspace& workspace) const {
+    return (*this)(silu_c, workspace.take<R>(silu_c.rows() * chunks * width), workspace);
+  }
 };
+
+/// SiLU(c), c [B, 1, D], for a block that runs alone: on the workspace, in the caller's scope. errc::bad_condition
+/// unless there is one vector for every sample.
+template <class C, int width>
+Tokens<std::remove_const_t<C>, width> silu_condition(Tokens<C, width> c, Index batch, Workspace& workspace) {
+  require(c.data && c.batch == batch && c.count == 1, errc::bad_condition,
+          "there must be one conditioning vector per sample");
+  const auto activated = take_tokens<std::remove_const_t<C>, width>(c.batch, 1, workspace);
+  silu(c.data, c.size(), activated.data);
+  return activated;
+}
 
 }  // namespace dit::inline DIT_ABI

@@ -1,46 +1,130 @@
 #pragma once
-/// Self-attention with its projections.
+/// Attention with its projections, among the tokens of one stream or of several.
 
 #include <algorithm>
+#include <array>
+#include <utility>
 
 #include "dit/nn/linear.hpp"
 #include "dit/ops/attention.hpp"
+#include "dit/ops/rope.hpp"
 
 namespace dit::inline DIT_ABI {
 
-/// proj(Attention(qkv(x))), one fused Linear D -> 3 D with rows q, k, v, each head-major
-/// (timm.models.vision_transformer.Attention, which DiT's models.py uses).
-template <int width, int heads, class T = float>
-struct SelfAttention {
+/// Whether queries and keys are normalised, and under whose names the weights are.
+enum class HeadNorm {
+  none,
+  sd3,   ///< ln_q.weight, ln_k.weight (sd3.5: mmditx.py, SelfAttention)
+  flux,  ///< norm.query_norm.scale, norm.key_norm.scale (flux: src/flux/modules/layers.py, QKNorm)
+};
+
+/// RMSNorm of queries and keys, per head of d features, with weights [d] that all heads share (arXiv:2403.03206,
+/// 5.3.2), eps 1e-6 in every model that has it; or nothing.
+template <int head_dim, HeadNorm norm, class T = float>
+struct QkNorm {
+  Parameter<real<T>, head_dim> query_weight, key_weight;
+
+  static constexpr void visit(auto&& f, auto&... self) {
+    f(norm == HeadNorm::sd3 ? "ln_q.weight" : "norm.query_norm.scale", self.query_weight...);
+    f(norm == HeadNorm::sd3 ? "ln_k.weight" : "norm.key_norm.scale", self.key_weight...);
+  }
+  /// Then the turn, if there is one; see normalise_and_turn.
+  template <int heads, int width>
+  void operator()(const Heads<real<T>, width>& x, Rope<real<T>> rope, Workspace& workspace) const {
+    normalise_and_turn<heads>(x, query_weight.data(), key_weight.data(), 1e-6, rope, workspace);
+  }
+};
+template <int head_dim, class T>
+struct QkNorm<head_dim, HeadNorm::none, T> {
+  static constexpr void visit(auto&&, auto&...) {}
+  template <int heads, int width>
+  void operator()(const Heads<real<T>, width>& x, Rope<real<T>> rope, Workspace& workspace) const {
+    constexpr const real<T>* no_weight = nullptr;
+    if (rope.cos) normalise_and_turn<heads>(x, no_weight, no_weight, 1e-6, rope, workspace);
+  }
+};
+
+/// What a stream brings to an attention: [q, k, v] = qkv(x), one fused Linear D -> 3 D with rows q, k, v, each
+/// head-major; q and k are normalised, and turned if there is a table of turns.
+template <int width, int heads, class T = float, HeadNorm norm_ = HeadNorm::none>
+struct QkvProjection {
   static_assert(heads > 0 && width % heads == 0, "SelfAttention: the number of heads does not divide the width");
+  static constexpr int head_dim = width / heads;
+  using R = real<T>;
   using scalar = T;
   template <class U>
-  using with_scalar = SelfAttention<width, heads, U>;
+  using with_scalar = QkvProjection<width, heads, U, norm_>;
 
   Linear<width, 3 * width, T> qkv;
-  Linear<width, width, T> proj;
+  QkNorm<head_dim, norm_, T> norm;
 
   static constexpr void visit(auto&& f, auto&... self) {
     f("qkv", self.qkv...);
+    decltype(norm)::visit(f, self.norm...);
+  }
+
+  /// x [B, N, D], lazy -> q, k, v [B, N, D] on the workspace, in the caller's scope.
+  template <class Source, int x_width>
+  Heads<R, width> operator()(const Lazy<Source, x_width>& x, Workspace& workspace, Rope<R> rope = {}) const {
+    const auto projected = take_tokens<R, 3 * width>(x.batch, x.count, workspace);
+    store(projected, qkv(x), workspace);
+    const auto result = split_heads<width>(projected);
+    norm.template operator()<heads>(result, rope, workspace);
+    return result;
+  }
+
+  /// Bytes of q, k and v.
+  static constexpr std::size_t bytes(Index rows) { return arena_bytes<R>(rows * 3 * width); }
+  /// ... and of making them.
+  static constexpr std::size_t arena(Index rows, int strands) {
+    return bytes(rows) + Linear<width, 3 * width, T>::arena(rows, strands);
+  }
+};
+
+/// proj(Attention(q, k, v)), [q, k, v] = qkv(x) (timm.models.vision_transformer.Attention, which DiT's models.py
+/// uses; with norms of q and k sd3.5's mmditx.py, SelfAttention).
+template <int width, int heads, class T = float, HeadNorm norm_ = HeadNorm::none>
+struct SelfAttention : QkvProjection<width, heads, T, norm_> {
+  using Qkv = QkvProjection<width, heads, T, norm_>;
+  using scalar = T;
+  template <class U>
+  using with_scalar = SelfAttention<width, heads, U, norm_>;
+
+  Linear<width, width, T> proj;
+
+  static constexpr void visit(auto&& f, auto&... self) {
+    Qkv::visit(f, self...);
     f("proj", self.proj...);
   }
 
+  /// q, k and v alone, for an attention in which others take part: the answer is for `proj`.
+  const Qkv& heads_of() const { return *this; }
+
   /// Attention goes to the workspace; the output projection is returned, lazy.
   template <class Source, int x_width>
-  auto operator()(const Lazy<Source, x_width>& x, Workspace& workspace) const {
+  auto operator()(const Lazy<Source, x_width>& x, Workspace& workspace, Rope<real<T>> rope = {}) const {
     auto scope = workspace.scope();
-    const auto heads_in = take_tokens<real<T>, 3 * width>(x.batch, x.count, workspace);  // [B, N, 3 D]
-    const auto heads_out = take_tokens<real<T>, width>(x.batch, x.count, workspace);     // [B, N, D]
-    store(heads_in, qkv(x), workspace);
-    self_attention<heads>(heads_in, heads_out, workspace);
-    return Held(std::move(scope), proj(heads_out));
+    const auto own = heads_of()(x, workspace, rope);
+    joint_attention<heads>(workspace, own);
+    return Held(std::move(scope), proj(own.answer()));
   }
 
   static constexpr std::size_t arena(Index batch, Index count, int strands) {
-    const Index rows = batch * count;
-    return arena_bytes<real<T>>(rows * 3 * width) + arena_bytes<real<T>>(rows * width) +
-           std::max(Linear<width, width, T>::arena(rows, strands),
-                    attention_arena<real<T>>(batch, heads, width / heads, count, strands));
+    return arena(batch, std::array{count}, count, strands);
+  }
+  /// When q, k and v of several streams of `counts` tokens are made one after the other and then meet: no more than
+  /// `keys` in one attention.
+  template <std::size_t streams>
+  static constexpr std::size_t arena(Index batch, const std::array<Index, streams>& counts, Index keys,
+                                     int strands) {
+    std::size_t held = 0, making = 0, proj = 0;
+    for (const Index count : counts) {
+      making = std::max(making, held + Qkv::arena(batch * count, strands));
+      proj = std::max(proj, Linear<width, width, T>::arena(batch * count, strands));
+      held += Qkv::bytes(batch * count);
+    }
+    const std::size_t meeting = attention_arena<real<T>>(batch, heads, width / heads, keys, strands);
+    return std::max(making, held + std::max(meeting, proj));
   }
 };
 
@@ -55,6 +139,48 @@ struct MultiheadAttention : SelfAttention<width, heads, T> {
     f("in_proj_weight", self.qkv.weight...);
     f("in_proj_bias", self.qkv.bias...);
     f("out_proj", self.proj...);
+  }
+};
+
+/// Several streams of tokens in one attention, each with weights of its own (arXiv:2403.03206, section 4):
+///     [q_s, k_s, v_s] = qkv_s(x_s)   for every stream s, q_s and k_s normalised
+///     o = softmax([q_1 | q_2 | ...] [k_1 | k_2 | ...]^T / sqrt(d)) [v_1 | v_2 | ...]
+///     y_s = proj_s(o_s)
+/// (The blocks of Stable Diffusion 3 and FLUX do the same with a modulation before and a gate behind.)
+template <int width, int heads, int streams_ = 2, class T = float, HeadNorm norm_ = HeadNorm::none>
+struct JointAttention {
+  static_assert(streams_ > 0, "JointAttention: there must be a stream");
+  using R = real<T>;
+  using scalar = T;
+  template <class U>
+  using with_scalar = JointAttention<width, heads, streams_, U, norm_>;
+
+  std::array<SelfAttention<width, heads, T, norm_>, streams_> streams;
+
+  static constexpr void visit(auto&& f, auto&... self) { f("streams", self.streams...); }
+
+  /// x_s [B, N_s, D] in place. Errors: bad_input_shape unless all are of one batch.
+  template <std::same_as<Tokens<R, width>>... X>
+  void operator()(Workspace& workspace, X... x) const {
+    static_assert(sizeof...(X) == streams_, "JointAttention: there must be as many streams of tokens as it has");
+    attend(workspace, std::make_index_sequence<streams_>(), x...);
+  }
+
+  /// Workspace bytes for streams of `counts` tokens.
+  static constexpr std::size_t arena(Index batch, const std::array<Index, streams_>& counts, int strands) {
+    Index keys = 0;
+    for (const Index count : counts) keys += count;
+    return SelfAttention<width, heads, T, norm_>::arena(batch, counts, keys, strands);
+  }
+
+ private:
+  template <std::size_t... s, class... X>
+  void attend(Workspace& workspace, std::index_sequence<s...>, X... x) const {
+    const auto scope = workspace.scope();
+    const std::array<Heads<R, width>, streams_> own{
+        streams[s].heads_of()(lazy(Tokens<const R, width>(x)), workspace)...};
+    joint_attention<heads>(workspace, own[s]...);
+    (store(x, streams[s].proj(own[s].answer()), workspace), ...);
   }
 };
 

@@ -6,16 +6,16 @@
 
 namespace dit::inline DIT_ABI {
 
-/// Linear D -> p * p * C, the features of each token in the order (p q c), then every token back to its place
-/// (arXiv:2212.09748, 3.2, "Transformer decoder"; DiT models.py, unpatchify).
-template <int width, int patch, int channels, class T = float>
+/// Linear D -> p * p * C, the features of each token in the order (p q c), in FLUX (c p q), then every token back
+/// to its place (arXiv:2212.09748, 3.2, "Transformer decoder"; DiT models.py, unpatchify).
+template <int width, int patch, int channels, class T = float, PatchOrder order = PatchOrder::channel_last>
 struct Depatchify : Linear<width, patch * patch * channels, T> {
   static_assert(patch > 0 && channels > 0, "Depatchify: patch and channels must be positive");
   static constexpr int features = patch * patch * channels;
   using R = real<T>;
   using scalar = T;
   template <class U>
-  using with_scalar = Depatchify<width, patch, channels, U>;
+  using with_scalar = Depatchify<width, patch, channels, U, order>;
 
   /// tokens, lazy -> image [B, C, H, W]; errc::bad_input_shape where the tokens are not the image's.
   template <class Source, int tokens_width>
@@ -30,7 +30,7 @@ struct Depatchify : Linear<width, patch * patch * channels, T> {
     const auto patches = take_tokens<R, features>(tokens.batch, tokens.count, workspace);
     const Linear<width, features, T>& linear = *this;
     store(patches, linear(tokens), workspace);
-    unpatchify<PatchOrder::channel_last>(patches.data, patch, image);
+    unpatchify<order>(patches.data, patch, image);
   }
 
   static constexpr std::size_t arena(Index rows, int strands) {
@@ -40,15 +40,15 @@ struct Depatchify : Linear<width, patch * patch * channels, T> {
 
 /// The last layer of DiT (models.py, FinalLayer):
 ///   [shift, scale] = Linear(SiLU(c));  image = Depatchify((1 + scale) * LN(x) + shift)
-template <int width, int patch, int channels, class T = float>
+template <int width, int patch, int channels, class T = float, PatchOrder order = PatchOrder::channel_last>
 struct FinalLayer {
   using R = real<T>;
   using Modulations = Chunks<R, width, 2>;
   using scalar = T;
   template <class U>
-  using with_scalar = FinalLayer<width, patch, channels, U>;
+  using with_scalar = FinalLayer<width, patch, channels, U, order>;
 
-  Depatchify<width, patch, channels, T> linear;
+  Depatchify<width, patch, channels, T, order> linear;
   AdaLNModulation<width, 2, T> adaLN_modulation;
 
   static constexpr void visit(auto&& f, auto&... self) {

@@ -61,12 +61,8 @@ struct DiTBlock {
   template <int x_width, class C, int c_width>
   void operator()(Tokens<R, x_width> x, Tokens<C, c_width> c, Workspace& workspace) const {
     static_assert(c_width == width, "DiTBlock: the conditioning vector's width is not the block's width");
-    require(c.data && c.batch == x.batch && c.count == 1, errc::bad_condition,
-            "there must be one conditioning vector per sample");
     const auto scope = workspace.scope();
-    const auto silu_c = take_tokens<R, width>(c.batch, 1, workspace);
-    silu(c.data, c.size(), silu_c.data);
-    (*this)(x, adaLN_modulation(silu_c, workspace.take<R>(c.batch * 6 * width), workspace), workspace);
+    (*this)(x, adaLN_modulation(silu_condition(c, x.batch, workspace), workspace), workspace);
   }
 
   /// Workspace bytes of a pass over [batch, count, width], the modulation given.

@@ -26,12 +26,13 @@ struct TimestepEmbedder {
     f("mlp.2", self.mlp.fc2...);
   }
 
-  /// times [B] -> [B, 1, D], lazy. `divisor` spaces the frequencies: 128 in the original, 127 in diffusers' DiT.
-  auto operator()(std::span<const R> times, double divisor, Workspace& workspace) const {
+  /// times [B], each times `scale`, -> [B, 1, D], lazy. `divisor` spaces the frequencies: 128, in diffusers' DiT
+  /// 127.
+  auto operator()(std::span<const R> times, double divisor, Workspace& workspace, double scale = 1) const {
     auto scope = workspace.scope();
     const auto x = take_tokens<R, features>(static_cast<Index>(times.size()), 1, workspace);
     for (std::size_t i = 0; i < times.size(); ++i) {
-      timestep_embedding(static_cast<double>(times[i]), features / 2, divisor,
+      timestep_embedding(scale * static_cast<double>(times[i]), features / 2, divisor,
                          x.data + static_cast<Index>(i) * features);
     }
     return Held(std::move(scope), mlp(lazy(Tokens<const R, features>(x)), workspace));
@@ -55,12 +56,14 @@ struct LabelEmbedder {
 
   static constexpr void visit(auto&& f, auto&... self) { f("embedding_table.weight", self.embedding_table...); }
 
-  /// x[b] <- x[b] + E[labels[b]]; errc::bad_condition for a label outside [0, classes).
+  /// x[b] <- x[b] + E[labels[b]], the labels starting anew where the batch has more samples. errc::bad_condition
+  /// for a label outside [0, classes).
   void add_to(Tokens<R, width> x, std::span<const int> labels) const {
-    require(static_cast<Index>(labels.size()) == x.batch && x.count == 1, errc::bad_condition,
+    const auto count = static_cast<Index>(labels.size());
+    require(count > 0 && x.batch % count == 0 && x.count == 1, errc::bad_condition,
             "there must be one label per sample");
     for (Index b = 0; b < x.batch; ++b) {
-      const int label = labels[static_cast<std::size_t>(b)];
+      const int label = labels[static_cast<std::size_t>(b % count)];
       if (label < 0 || label >= classes) {
         throw Error(errc::bad_condition, "class " + std::to_string(label) + " where the table has " +
                                              std::to_string(classes) + ", the null class included");
@@ -115,6 +118,35 @@ struct PositionEmbedding : Parameter<real<T>, 1, side * side, width> {
 
   static constexpr std::size_t arena(Grid grid) {
     return grid == Grid{side, side} ? 0 : arena_bytes<float>((grid.rows + grid.columns) * (width / 2));
+  }
+};
+
+/// The learned table of SD3 (mmditx.py, cropped_pos_embed): `pos_embed` [1, side^2, D], of which a smaller grid
+/// takes the part around the centre, from row (side - h) / 2 and column (side - w) / 2 on, rounded down.
+template <int side, int width, class T = float>
+struct PositionTable : Parameter<real<T>, 1, side * side, width> {
+  using R = real<T>;
+  template <class U>
+  using with_scalar = PositionTable<side, width, U>;
+
+  /// x[b, (r, s)] <- x[b, (r, s)] + table[top + r, left + s]; errc::bad_input_shape for a grid that is larger than
+  /// the table.
+  void add_to(Tokens<R, width> x, Grid grid) const {
+    require(grid.rows > 0 && grid.columns > 0 && x.count == grid.count(), errc::bad_input_shape,
+            "the tokens are not as many as their grid's");
+    if (grid.rows > side || grid.columns > side) {
+      throw Error(errc::bad_input_shape,
+                  "a grid of " + std::to_string(grid.rows) + " x " + std::to_string(grid.columns) +
+                      " tokens where the position table has " + std::to_string(side) + " a side");
+    }
+    const Index top = (side - grid.rows) / 2, left = (side - grid.columns) / 2;
+    const R* const corner = this->data() + (top * side + left) * width;
+    for (Index b = 0; b < x.batch; ++b)
+      for (Index r = 0; r < grid.rows; ++r) {
+        const R* row = corner + r * side * width;
+        R* tokens = x.data + (b * grid.count() + r * grid.columns) * width;
+        for (Index i = 0; i < grid.columns * width; ++i) tokens[i] += row[i];
+      }
   }
 };
 

@@ -10,4 +10,14 @@ enum class Layout {
   diffusers,  ///< huggingface/diffusers
 };
 
+/// A model that remembers where its weights came from, to be saved as they were.
+class HasLayout {
+ public:
+  void set_layout(Layout layout) { layout_ = layout; }
+  Layout layout() const { return layout_; }
+
+ private:
+  Layout layout_ = Layout::original;
+};
+
 }  // namespace dit::inline DIT_ABI

@@ -8,8 +8,9 @@
 ///       f("fc2", self.fc2...);
 ///     }
 ///
-/// A member is a parameter, a module, or a std::array of modules ("blocks" -> "blocks.0", "blocks.1", ...). With
-/// one tree `visit` walks it; with several of the same type it walks them in step.
+/// A member is a parameter, a module, or a std::array of modules ("blocks" -> "blocks.0", "blocks.1", ...); where
+/// blocks of several types make up one list, its members have numbers for names. With one tree `visit` walks it;
+/// with several of the same type it walks them in step.
 
 #include <algorithm>
 #include <array>
@@ -159,8 +160,12 @@ constexpr void for_each_parameter(const Path& path, F&& f, Tree& tree, Trees&...
     }
   } else {
     Plain::visit(
-        [&path, &f](std::string_view name, auto& member, auto&... members) {
-          for_each_parameter(Path{&path, name}, f, member, members...);
+        [&path, &f](auto name, auto& member, auto&... members) {
+          if constexpr (std::is_integral_v<decltype(name)>) {
+            for_each_parameter(Path{&path, {}, name}, f, member, members...);
+          } else {
+            for_each_parameter(Path{&path, name}, f, member, members...);
+          }
         },
         tree, trees...);
   }
