@@ -85,7 +85,7 @@ void Digits(benchmark::State& state) {
   std::vector<int> classes(static_cast<std::size_t>(2 * images), 3);
   std::fill(classes.begin() + images, classes.end(), model.null_class);
   const auto schedule = dit::Schedule::uniform(50);
-  dit::ConditionedDiT conditioned(model, classes, workspace);
+  dit::Conditioned conditioned(model, classes, workspace);
   conditioned.prepare(schedule.times<float>());
   dit::BatchedGuidance field(std::ref(conditioned), dit::Guidance{1.25});
   dit::TorchGenerator generator(0);

@@ -40,7 +40,7 @@ UNITS = {
         #include "dit/dit.hpp"
         dit::Tensor<float, 4> run(const char* file, const dit::Tensor<float, 4>& noise, dit::Workspace& workspace) {
           const auto model = dit::load<dit::DiT<dit::dit_s_2>>(file);
-          dit::ConditionedDiT both(model, {207, 1000}, workspace);
+          dit::Conditioned both(model, {207, 1000}, workspace);
           dit::BatchedGuidance field(std::ref(both), dit::Guidance{4});
           return dit::sample(noise, dit::Schedule::uniform(50), field).x;
         }

@@ -62,7 +62,7 @@ Drawn draw(const Options& options) {
   classes.resize(2 * classes.size(), model.null_class);  // [classes | no class], for guidance
 
   const auto schedule = dit::Schedule::uniform(options.steps);
-  dit::ConditionedDiT conditioned(model, classes, workspace);
+  dit::Conditioned conditioned(model, classes, workspace);
   conditioned.prepare(schedule.times<float>());
   dit::BatchedGuidance field(std::ref(conditioned), dit::Guidance{.scale = options.guidance});
 

@@ -31,6 +31,7 @@
 #include "dit/ops/norm.hpp"
 #include "dit/ops/patch.hpp"
 #include "dit/ops/position.hpp"
+#include "dit/ops/rope.hpp"
 
 // Floor 3, nn: things with parameters.
 #include "dit/nn/adaln.hpp"
@@ -38,31 +39,41 @@
 #include "dit/nn/depatchify.hpp"
 #include "dit/nn/dit_block.hpp"
 #include "dit/nn/embed.hpp"
+#include "dit/nn/flux_block.hpp"
 #include "dit/nn/init.hpp"
 #include "dit/nn/layout.hpp"
 #include "dit/nn/linear.hpp"
 #include "dit/nn/mlp.hpp"
+#include "dit/nn/mmdit_block.hpp"
 #include "dit/nn/module.hpp"
 #include "dit/nn/norm.hpp"
 #include "dit/nn/patchify.hpp"
 #include "dit/nn/plan.hpp"
+#include "dit/nn/stream.hpp"
+#include "dit/nn/text.hpp"
 
 // Floor 4, models: one paper per file.
+#include "dit/models/conditioned.hpp"
 #include "dit/models/dit.hpp"
+#include "dit/models/flux.hpp"
+#include "dit/models/mmdit.hpp"
 #include "dit/models/plain_dit.hpp"
 
 // Annex, sampling: time. Knows core only.
 #include "dit/sampling/ddim.hpp"
 #include "dit/sampling/ddpm.hpp"
 #include "dit/sampling/diffusion.hpp"
+#include "dit/sampling/dpmpp_2m.hpp"
 #include "dit/sampling/euler.hpp"
 #include "dit/sampling/field.hpp"
 #include "dit/sampling/guidance.hpp"
 #include "dit/sampling/heun.hpp"
+#include "dit/sampling/inpaint.hpp"
 #include "dit/sampling/prediction.hpp"
 #include "dit/sampling/sample.hpp"
 #include "dit/sampling/sampler.hpp"
 #include "dit/sampling/schedule.hpp"
+#include "dit/sampling/skip_layer.hpp"
 
 // Annex, io: files.
 #include "dit/io/checkpoint.hpp"

@@ -12,7 +12,7 @@ int main() {
   dit::fill(model, [&](const dit::Path&, const auto&) { return [&] { return 0.1 * generator.normal(); }; });
 
   dit::Workspace workspace(2);
-  dit::ConditionedDiT field(model, {7}, workspace);
+  dit::Conditioned field(model, {7}, workspace);
   const dit::Tensor<float, 4> noise = noise_of(5);
   const auto result = dit::sample(noise, dit::Schedule::uniform(3), field);
 

@@ -106,7 +106,7 @@ TYPED_TEST(Arenas, OfTheStepLoopAllocateNothingAfterTheFirstStep) {
   const auto model = random_model<M>(1);
   for (const bool prepared : {true, false}) {
     Workspace workspace(2, plan<M>(4, {8, 8}, 2).arena);
-    ConditionedDiT both(model, {3, 5, 10, 10}, workspace);
+    Conditioned both(model, {3, 5, 10, 10}, workspace);
     const auto schedule = Schedule::uniform(6);
     if (prepared) both.prepare(schedule.template times<T>());
     BatchedGuidance field(both, Guidance{.scale = 3});

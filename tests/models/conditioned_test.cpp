@@ -33,7 +33,7 @@ TYPED_TEST(Fields, OfAFlowCountTimeInThousandthsAndOfAChainInSteps) {
   const auto model = random_model<M>(1);
   Workspace workspace(2);
   const auto x = latents<M>(2, 8, 8, 2);
-  ConditionedDiT field(model, {3, 10}, workspace);
+  Conditioned field(model, {3, 10}, workspace);
   EXPECT_TRUE(same_bits(ask<M>(field, x, T(0.75)), run(model, x, workspace, {750, 750}, {3, 10})));
   EXPECT_TRUE(same_bits(ask<M>(field, x, T(1)), run(model, x, workspace, {1000, 1000}, {3, 10})));
   EXPECT_TRUE(same_bits(ask<M>(field, x, 750), run(model, x, workspace, {750, 750}, {3, 10})));
@@ -47,7 +47,7 @@ TYPED_TEST(Fields, ArePreparedBitForBit) {
   Workspace workspace(2);
   const auto x = latents<M>(3, 8, 8, 2);
   const auto schedule = Schedule::uniform(7).shifted(3);
-  ConditionedDiT plain(model, {3, 10, 0}, workspace), prepared(model, {3, 10, 0}, workspace);
+  Conditioned plain(model, {3, 10, 0}, workspace), prepared(model, {3, 10, 0}, workspace);
   prepared.prepare(schedule.times<T>());
   for (const T t : schedule.times<T>()) EXPECT_TRUE(same_bits(ask<M>(prepared, x, t), ask<M>(plain, x, t))) << t;
   EXPECT_TRUE(same_bits(ask<M>(prepared, x, T(0.123)), ask<M>(plain, x, T(0.123))))
@@ -55,7 +55,7 @@ TYPED_TEST(Fields, ArePreparedBitForBit) {
   const T last = schedule.times<T>().back();  // the first of the classes for a smaller batch
   EXPECT_TRUE(same_bits(ask<M>(prepared, samples(x, 0, 2), last), samples(ask<M>(plain, x, last), 0, 2)));
 
-  ConditionedDiT chain(model, {3, 10, 0}, workspace);
+  Conditioned chain(model, {3, 10, 0}, workspace);
   chain.prepare(std::vector<int>{999, 500, 0});
   for (const int t : {999, 500, 0, 7}) EXPECT_TRUE(same_bits(ask<M>(chain, x, t), ask<M>(plain, x, t))) << t;
   chain.prepare(std::vector<std::int64_t>{999, 250});  // anew, and steps of any integer type
@@ -68,7 +68,7 @@ TYPED_TEST(Fields, RefuseWhatTheModelCannotAnswer) {
   const auto model = random_model<M>(1);
   Workspace workspace(1);
   const auto x = latents<M>(2, 8, 8, 2);
-  ConditionedDiT good(model, {3, 10}, workspace), few(model, {3}, workspace), beyond(model, {3, 11}, workspace),
+  Conditioned good(model, {3, 10}, workspace), few(model, {3}, workspace), beyond(model, {3, 11}, workspace),
       negative(model, {-1, 0}, workspace);
   EXPECT_ERROR(errc::bad_condition, ask<M>(few, x, 750));
   EXPECT_ERROR(errc::bad_condition, ask<M>(beyond, x, 750));
@@ -111,11 +111,11 @@ TYPED_TEST(Fields, AreGuidedAsTheOfficialCodeAndAsDiffusersDo) {
                                        {"s1.5.c4", {.scale = 1.5, .channels = 4}}}) {
     const Guidance g = guidance;
     expect_guided<T>(name, io, [&](int label) {
-      return BatchedGuidance(ConditionedDiT(model, {label, M::null_class}, workspace), g);
+      return BatchedGuidance(Conditioned(model, {label, M::null_class}, workspace), g);
     });
     expect_guided<T>(name, io, [&](int label) {
-      return SequentialGuidance(ConditionedDiT(model, {label}, workspace),
-                                ConditionedDiT(model, {M::null_class}, workspace), g);
+      return SequentialGuidance(Conditioned(model, {label}, workspace),
+                                Conditioned(model, {M::null_class}, workspace), g);
     });
   }
 }
@@ -126,13 +126,13 @@ TYPED_TEST(Fields, AreGuidedInOneCallAsInTwoBitForBit) {
   const auto model = random_model<M>(1);
   Workspace workspace(2);
   const auto x = latents<M>(2, 6, 10, 2);
-  ConditionedDiT both(model, {3, 5, 10, 10}, workspace);
+  Conditioned both(model, {3, 5, 10, 10}, workspace);
   both.prepare(std::vector<T>{T(0.5)});
   BatchedGuidance batched(both, Guidance{.scale = 3, .lo = 0.2, .hi = 0.8});
-  SequentialGuidance sequential(ConditionedDiT(model, {3, 5}, workspace),
-                                ConditionedDiT(model, {10, 10}, workspace),
+  SequentialGuidance sequential(Conditioned(model, {3, 5}, workspace),
+                                Conditioned(model, {10, 10}, workspace),
                                 Guidance{.scale = 3, .lo = 0.2, .hi = 0.8});
-  ConditionedDiT conditional(model, {3, 5}, workspace);
+  Conditioned conditional(model, {3, 5}, workspace);
   for (const T t : {T(0.5), T(0.25), T(1)}) {
     EXPECT_TRUE(same_bits(ask<M>(batched, x, t), ask<M>(sequential, x, t))) << t;
   }
@@ -147,7 +147,7 @@ TYPED_TEST(Fields, WithLearnedVarianceWalkTheirChain) {
   const auto model = random_model<M>(1);
   Workspace workspace(2);
   const auto x = latents<M>(2, 8, 8, 2);
-  ConditionedDiT both(model, {3, 5, 10, 10}, workspace);
+  Conditioned both(model, {3, 5, 10, 10}, workspace);
   BatchedGuidance field(std::ref(both), Guidance{.scale = 4, .channels = 3});
   const DiffusionSchedule chain(respaced_steps(5));
 

@@ -28,7 +28,7 @@ struct Digits : testing::Test {
 };
 
 TEST_F(Digits, HaveTheVelocityThatPyTorchSees) {
-  ConditionedDiT field(model, labels, workspace);
+  Conditioned field(model, labels, workspace);
   Tensor<float, 4> v(noise.dimensions());
   for (const auto& [name, sigma] : {std::pair("velocity", 1.0F), std::pair("velocity_037", 0.37F)}) {
     field(View<const float, 4>(noise), sigma, View<float, 4>(v));
@@ -41,7 +41,7 @@ TEST_F(Digits, AreTheOnesThatPyTorchDraws) {
   const auto schedule = Schedule::uniform(std::stoi(metadata.at("steps")));
   std::vector<int> classes = labels;
   classes.resize(2 * labels.size(), M::null_class);
-  ConditionedDiT both(model, classes, workspace);
+  Conditioned both(model, classes, workspace);
   both.prepare(schedule.times<float>());
   BatchedGuidance field(both, Guidance{.scale = std::stod(metadata.at("guidance"))});
   EulerSampler<float> sampler;

@@ -64,7 +64,7 @@ static_assert(dit_xl_2.out_channels() == 8 && dit_xl_2.labels() == 1001 && DiT<d
 
 // A field keeps no model that is about to end.
 static_assert(
-    std::is_constructible_v<ConditionedDiT<DiT<dit_s_8>>, const DiT<dit_s_8>&, std::vector<int>, Workspace&>);
-static_assert(!std::is_constructible_v<ConditionedDiT<DiT<dit_s_8>>, DiT<dit_s_8>, std::vector<int>, Workspace&>);
+    std::is_constructible_v<Conditioned<DiT<dit_s_8>>, const DiT<dit_s_8>&, std::vector<int>, Workspace&>);
+static_assert(!std::is_constructible_v<Conditioned<DiT<dit_s_8>>, DiT<dit_s_8>, std::vector<int>, Workspace&>);
 
 }  // namespace

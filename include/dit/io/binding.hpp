@@ -64,6 +64,10 @@ class Binder {
     for (std::size_t shard = 0; shard < known_.size(); ++shard) {
       for (std::size_t i = 0; i < known_[shard].size(); ++i) {
         if (known_[shard][i]) continue;
+        if (is_unneeded(checkpoint_.shards()[shard].name(i))) {
+          ++report.unneeded;
+          continue;
+        }
         if (report.unexpected.size() < 1000) report.unexpected.emplace_back(checkpoint_.shards()[shard].name(i));
         if (strangers.size() < 4096 && !report.missing.empty())
           strangers.emplace_back(checkpoint_.shards()[shard].name(i));
@@ -79,37 +83,41 @@ class Binder {
  private:
   /// The layout and prefix under which most tensors are found; on a tie the simplest.
   void choose_spelling(std::span<const LayoutNames> known) {
-    std::vector<Layout> layouts{Layout::original};
-    for (const LayoutNames& other : known) layouts.push_back(other.layout);
-    if (options_.layout) layouts = {*options_.layout};
+    const auto layouts = spellings(known, options_.layout);
     std::vector<std::string> prefixes{""};
     prefixes.insert(prefixes.end(), known_prefixes.begin(), known_prefixes.end());
     if (options_.prefix) prefixes = {*options_.prefix};
 
     std::size_t most = 0;
     bool first = true;
-    for (const Layout layout : layouts) {
-      const auto rules = rules_of(known, layout);
+    for (const LayoutNames& layout : layouts) {
       for (const std::string& prefix : prefixes) {
         std::size_t found = 0;
         for (const Wanted& tensor : wanted_) {
-          for (const Piece& piece : spell(tensor.name, tensor.rows, rules)) {
+          for (const Piece& piece : spell(tensor.name, tensor.rows, layout.rules)) {
             if (checkpoint_.find(prefix + piece.name)) ++found;
           }
         }
         if (!std::exchange(first, false) && found <= most) continue;
         most = found;
-        rules_ = rules;
-        binding_.report.layout = layout;
+        names_ = layout;
+        binding_.report.layout = layout.layout;
         binding_.report.prefix = prefix;
       }
     }
   }
 
+  bool is_unneeded(std::string_view name) const {
+    if (!name.starts_with(binding_.report.prefix)) return false;
+    name.remove_prefix(binding_.report.prefix.size());
+    return std::any_of(names_.unneeded.begin(), names_.unneeded.end(),
+                       [name](std::string_view pattern) { return match_name(pattern, name).has_value(); });
+  }
+
   std::vector<Source> sources_of(const Wanted& tensor) {
     LoadReport& report = binding_.report;
     std::vector<Source> sources;
-    const std::vector<Piece> pieces = spell(tensor.name, tensor.rows, rules_);
+    const std::vector<Piece> pieces = spell(tensor.name, tensor.rows, names_.rules);
     if (pieces.empty() && !tensor.derived) report.missing.push_back({tensor.name, {}});
     for (const Piece& piece : pieces) {
       const std::string name = report.prefix + piece.name;
@@ -121,6 +129,7 @@ class Binder {
       }
       std::vector<std::uint64_t> expected = tensor.shape;
       expected[0] = static_cast<std::uint64_t>(piece.rows);
+      if (piece.pointwise && expected.size() == 2) expected.insert(expected.end(), 2, 1);
       if (source->info.shape != expected) {
         if (!second_half) report.misshapen.push_back({name, std::move(expected), source->info.shape});
         continue;
@@ -158,7 +167,7 @@ class Binder {
   const Checkpoint& checkpoint_;
   const std::vector<Wanted>& wanted_;
   const LoadOptions& options_;
-  std::span<const NameRule> rules_;
+  LayoutNames names_{};
   std::vector<std::vector<bool>> known_;  // per file and tensor: the model has a use for it
   Binding binding_;
 };

@@ -1,6 +1,7 @@
 #pragma once
 /// Other spellings of the same checkpoint, as tables.
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <optional>
@@ -11,19 +12,11 @@
 
 #include "dit/core/eigen.hpp"
 #include "dit/core/error.hpp"
-#include "dit/nn/layout.hpp"
+#include "dit/io/name_rule.hpp"
+#include "dit/io/names_autoencoder.hpp"
+#include "dit/io/names_mmdit.hpp"
 
 namespace dit::inline DIT_ABI {
-
-/// How tensors of ours are spelled in another layout. `{}` stands for a block's number, `*` for the rest of a name.
-/// Several names on the other side are row blocks, which stacked in this order are ours; a `{}` on the other side
-/// only means that every block has a copy of it.
-struct NameRule {
-  std::string_view ours;
-  std::array<std::string_view, 4> theirs;
-  std::array<int, 4> shares = {1, 1, 1, 1};  ///< the row blocks' sizes, relative to one another
-  bool swapped_halves = false;  ///< their first half of the rows is our second: (shift, scale) and (scale, shift)
-};
 
 /// huggingface/diffusers, DiTTransformer2DModel (models/transformers/dit_transformer_2d.py; the mapping is that of
 /// scripts/convert_dit_to_diffusers.py). The position table is not stored, the time and class embedders are stored
@@ -45,17 +38,12 @@ inline constexpr std::array<NameRule, 12> dit_diffusers_names{{
     {"pos_embed", {}},
 }};
 
-/// A layout and its rules. A model of one's own may bring some: `static constexpr std::array<LayoutNames, n>
-/// layouts`.
-struct LayoutNames {
-  Layout layout;
-  std::span<const NameRule> rules;
-};
 inline constexpr std::array<LayoutNames, 1> dit_layouts{{{Layout::diffusers, dit_diffusers_names}}};
 
 /// The prefixes that training scripts and bundles put before every name.
-inline constexpr std::array<std::string_view, 6> known_prefixes{
-    "ema.", "module.", "model.diffusion_model.", "model.", "diffusion_model.", "transformer.",
+inline constexpr std::array<std::string_view, 8> known_prefixes{
+    "ema.",         "module.", "model.diffusion_model.", "model.", "diffusion_model.",
+    "transformer.", "vae.",    "first_stage_model.",
 };
 
 namespace detail {
@@ -105,13 +93,14 @@ struct Piece {
   Index rows = 0, first = 0, count = 0;
   std::string copies =
       {};  ///< if every block has one: the name with {} for the block's number; `name` is block 0's
+  bool pointwise = false;  ///< a matrix is [out, in, 1, 1] there
 };
 
 /// Where the rows of our tensor `ours` lie in a layout. No pieces: that layout does not store it.
 inline std::vector<Piece> spell(std::string_view ours, Index rows, std::span<const NameRule> rules) {
   for (const NameRule& rule : rules) {
     const auto match = match_name(rule.ours, ours);
-    if (!match) continue;
+    if (!match || (rule.only_block >= 0 && match->number != std::to_string(rule.only_block))) continue;
     std::vector<Piece> pieces;
     Index shares = 0;
     for (std::size_t i = 0; i < rule.theirs.size() && !rule.theirs[i].empty(); ++i) shares += rule.shares[i];
@@ -119,6 +108,7 @@ inline std::vector<Piece> spell(std::string_view ours, Index rows, std::span<con
       const bool copied = match->number.empty() && rule.theirs[i].find("{}") != std::string_view::npos;
       const Index own = rows * rule.shares[i] / shares;
       Piece piece{fill_name(rule.theirs[i], copied ? "0" : match->number, match->rest), own, 0, own};
+      piece.pointwise = rule.pointwise;
       if (copied) piece.copies = fill_name(rule.theirs[i], "{}", match->rest);
       if (rule.swapped_halves) {
         piece.count = own / 2;
@@ -139,6 +129,10 @@ constexpr std::span<const LayoutNames> layouts_of() {
     return M::layouts;
   } else if constexpr (requires { M::family; }) {
     if (M::family == "dit") return dit_layouts;
+    if constexpr (M::family == "mmdit") return mmdit_layouts<M::config.depth - 1>;
+    if constexpr (M::family == "flux") return flux_layouts<M::config.mlp_ratio>;
+    if constexpr (M::family == "autoencoder_kl") return autoencoder_kl_layouts<M::config.levels()>;
+    if (M::family == "autoencoder_tiny") return autoencoder_tiny_layouts;
   }
   return {};
 }
@@ -150,6 +144,19 @@ inline std::span<const NameRule> rules_of(std::span<const LayoutNames> layouts, 
   }
   require(layout == Layout::original, errc::bad_option, "this model has no checkpoints of the layout asked for");
   return {};
+}
+
+/// All of them, or those of one layout, in the order in which they are tried; bad_option if there is no such layout.
+inline std::vector<LayoutNames> spellings(std::span<const LayoutNames> layouts, std::optional<Layout> asked) {
+  const bool has_original = std::any_of(layouts.begin(), layouts.end(), [](const LayoutNames& known) {
+    return known.layout == Layout::original;
+  });
+  std::vector<LayoutNames> all;
+  if (!has_original) all.push_back({Layout::original, {}});
+  all.insert(all.end(), layouts.begin(), layouts.end());
+  if (asked) std::erase_if(all, [&](const LayoutNames& known) { return known.layout != *asked; });
+  require(!all.empty(), errc::bad_option, "this model has no checkpoints of the layout asked for");
+  return all;
 }
 
 template <class M>

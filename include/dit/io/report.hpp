@@ -25,6 +25,7 @@ struct LoadReport {
   std::vector<Misshapen> misshapen;
   std::vector<std::string> unexpected;  ///< the first 1000
   std::size_t unexpected_count = 0;
+  std::size_t unneeded = 0;  ///< tensors of such files that the model has no use for
 
   Layout layout = Layout::original;
   std::string prefix;       ///< what stood before every name

@@ -78,10 +78,12 @@ std::vector<TensorToWrite> tensors_of(const M& model, const SaveOptions& options
         require(is_real(dtype), errc::unsupported_dtype, "weights are written as F32, F16, BF16 or F64");
         const std::string ours = path.str();
         if (p.empty()) throw Error(errc::bad_state, "the model has no weights yet", {"", ours, {}});
-        std::vector<std::uint64_t> shape(P::shape.begin(), P::shape.end());
+        std::vector<std::uint64_t> shape;
         Index row = 0;
         for (const Piece& piece : spell(ours, P::rows, rules)) {
+          shape.assign(P::shape.begin(), P::shape.end());
           shape[0] = static_cast<std::uint64_t>(piece.rows);
+          if (piece.pointwise && shape.size() == 2) shape.insert(shape.end(), 2, 1);
           // A tensor of swapped halves is two pieces: ours [row, row + count) is its second half, what follows its
           // first.
           if (piece.count != piece.rows) {

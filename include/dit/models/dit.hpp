@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "dit/models/conditioned.hpp"
 #include "dit/nn/depatchify.hpp"
 #include "dit/nn/dit_block.hpp"
 #include "dit/nn/embed.hpp"
@@ -51,21 +52,13 @@ inline constexpr DiTConfig dit_xl_4{.width = 1152, .depth = 28, .heads = 16, .pa
 inline constexpr DiTConfig dit_xl_8{.width = 1152, .depth = 28, .heads = 16, .patch = 8};
 inline constexpr DiTConfig dit_xl_2_512{.width = 1152, .depth = 28, .heads = 16, .patch = 2, .input = 64};
 
-/// The modulations of all layers of a DiT for a number of conditioning vectors: all that time and class ever say.
-/// Row r of every matrix belongs to vector r.
+/// All that time and class ever say to a DiT: 6 chunks for every block, then 2 for the final layer.
 template <DiTConfig config, class R>
-struct DiTModulations {
-  static constexpr Index per_block = 6 * Index{config.width};
-  static constexpr Index per_vector = config.depth * per_block + 2 * config.width;
+struct DiTModulations : ModulationTable<R, config.width> {
+  static constexpr Index per_vector = (6 * Index{config.depth} + 2) * config.width;
 
-  const R* data = nullptr;
-  Index vectors = 0;  ///< in the table
-  Index first = 0;    ///< the one of the batch's first sample
-
-  Chunks<R, config.width, 6> block(Index layer) const { return {data + (layer * vectors + first) * per_block}; }
-  Chunks<R, config.width, 2> final_layer() const {
-    return {data + config.depth * vectors * per_block + first * 2 * config.width};
-  }
+  Chunks<R, config.width, 6> block(Index layer) const { return this->template chunks<6>(6 * layer); }
+  Chunks<R, config.width, 2> final_layer() const { return this->template chunks<2>(6 * Index{config.depth}); }
 };
 
 /// DiT with adaLN-Zero blocks, class-conditional (arXiv:2212.09748, 3.2; models.py, DiT):
@@ -81,7 +74,7 @@ struct DiTModulations {
 /// Errors: bad_input_shape; bad_condition (not a time and a class per sample, a class that is not in the table);
 /// bad_schedule (a time that is not finite); aliasing; busy; bad_state (no weights); out_of_memory.
 template <DiTConfig config_, class T = float>
-struct DiT {
+struct DiT : HasLayout {
   static constexpr DiTConfig config = config_;
   static constexpr int width = config.width;
   static constexpr int null_class = config.classes;
@@ -118,18 +111,17 @@ struct DiT {
   // Layouts differ in more than names (diffusers: models/embeddings.py, CombinedTimestepLabelEmbeddings;
   // attention.py, BasicTransformerBlock): the space between the time frequencies, and the eps of each block's
   // second norm.
-  void set_layout(Layout layout) { layout_ = layout; }
-  Layout layout() const { return layout_; }
-  double frequency_divisor() const { return layout_ == Layout::original ? 128 : 127; }
-  double mlp_norm_eps() const { return layout_ == Layout::original ? 1e-6 : 1e-5; }
+  double frequency_divisor() const { return layout() == Layout::original ? 128 : 127; }
+  double mlp_norm_eps() const { return layout() == Layout::original ? 1e-6 : 1e-5; }
 
   /// Tensors that follow from the config: a checkpoint may leave them out.
   static constexpr std::array<std::string_view, 1> derived{"pos_embed"};
   void fill_derived() { pos_embed.fill(); }
 
-  /// The modulations for vectors c(t_r, y_r), one GEMM per layer, into `table` [Modulations::per_vector * rows].
+  /// The modulations for vectors c(t_r, y_r), one GEMM per layer, into `table` [Modulations::per_vector * rows];
+  /// fewer classes than times repeat, as the samples of a batch do.
   void modulations(std::span<const R> t, std::span<const int> y, R* table, Workspace& workspace) const {
-    require(!t.empty() && t.size() == y.size(), errc::bad_condition,
+    require(!t.empty() && !y.empty() && t.size() % y.size() == 0, errc::bad_condition,
             "there must be one time and one class per sample");
     require(std::all_of(t.begin(), t.end(), [](R time) { return std::isfinite(time); }), errc::bad_schedule,
             "a time is not a finite number");
@@ -141,7 +133,7 @@ struct DiT {
     silu(c.data, c.size(), c.data);
     for (const auto& block : blocks) {
       block.adaLN_modulation(c, table, workspace);
-      table += rows * Modulations::per_block;
+      table += rows * 6 * width;
     }
     final_layer.adaLN_modulation(c, table, workspace);
   }
@@ -150,8 +142,7 @@ struct DiT {
   void operator()(View<const R, 4> x, const Modulations& m, View<R, 4> out, Workspace& workspace) const {
     const auto lease = workspace.lease();
     require_images(x, config.patch, config.out_channels(), out);
-    require(m.data && m.first >= 0 && m.first + x.shape[0] <= m.vectors, errc::bad_condition,
-            "the modulation table has no vector for every sample");
+    m.require_vectors(x.shape[0]);
     forward(x, m, out, workspace);
   }
 
@@ -161,10 +152,11 @@ struct DiT {
     const auto lease = workspace.lease();
     const auto scope = workspace.scope();
     require_images(x, config.patch, config.out_channels(), out);
-    require(static_cast<Index>(t.size()) == x.shape[0], errc::bad_condition, "there must be one time per sample");
+    require(static_cast<Index>(t.size()) == x.shape[0] && t.size() == y.size(), errc::bad_condition,
+            "there must be one time and one class per sample");
     R* table = workspace.take<R>(Modulations::per_vector * x.shape[0]);
     modulations(t, y, table, workspace);
-    forward(x, {table, x.shape[0]}, out, workspace);
+    forward(x, {{table, x.shape[0]}}, out, workspace);
   }
 
   /// The same with a result of its own.
@@ -175,6 +167,25 @@ struct DiT {
         "the output", [&] { return Tensor<R, 4>(x.shape[0], config.out_channels(), x.shape[2], x.shape[3]); });
     (*this)(x, t, y, out, workspace);
     return out;
+  }
+
+  // What a Conditioned field asks for. Its times: a step is what it is, a sigma counts in thousandths.
+  using Condition = std::vector<int>;
+  struct Embedded {
+    std::vector<int> classes;
+    Index samples() const { return static_cast<Index>(classes.size()); }
+  };
+  Embedded embed(const Condition& classes, Workspace&) const { return {classes}; }
+  template <class Time>
+  static R model_time(Time time) {
+    return std::is_integral_v<Time> ? static_cast<R>(time) : 1000 * static_cast<R>(time);
+  }
+  void modulations(std::span<const R> t, const Embedded& c, R* table, Workspace& workspace) const {
+    modulations(t, std::span<const int>(c.classes).first(std::min(t.size(), c.classes.size())), table, workspace);
+  }
+  void operator()(View<const R, 4> x, const Modulations& m, const Embedded&, View<R, 4> out,
+                  Workspace& workspace) const {
+    (*this)(x, m, out, workspace);
   }
 
   /// Workspace bytes of a pass over latents [batch, in_channels, H, W], shape = {H, W}.
@@ -202,92 +213,6 @@ struct DiT {
     }
     final_layer(tokens, m.final_layer(), out, workspace);  // [B, C_out, H, W]
   }
-
-  Layout layout_ = Layout::original;
-};
-
-/// A DiT with its classes fixed: the field that a sampler walks along.
-///
-///     ConditionedDiT field(model, {207, 360}, workspace);           // one class for every sample
-///     sample(noise, schedule, field);                               // a flow: t is sigma in [0, 1]
-///     sample<DdpmSampler>(noise, chain, field, Unobserved{}, draw);  // a chain: t is its step, an integer
-///     sample<DdimSampler>(noise, chain, WithoutVariance(field));    // the same, without its variance logits
-///
-/// `prepare(times)` computes the modulations of all times at once, one GEMM per layer instead of one per layer and
-/// step, bit for bit the same. Times that were not prepared are computed when they come. A batch smaller than
-/// `classes` takes the first of them, so [classes | null classes] serves batched guidance. A copy copies what was
-/// prepared; wrap std::ref(field) where that is much. Errors: bad_condition (fewer classes than samples, a class
-/// that the model does not have), and those of DiT.
-template <class M>
-class ConditionedDiT {
- public:
-  using R = typename M::R;
-
-  /// The model and the workspace must outlive it.
-  ConditionedDiT(const M&& model, std::vector<int> classes, Workspace& workspace) = delete;
-  ConditionedDiT(const M& model, std::vector<int> classes, Workspace& workspace)
-      : model_(&model), classes_(std::move(classes)), workspace_(&workspace), t_(classes_.size()) {}
-
-  /// times: sigmas of a flow, or integer steps of a chain; any range of numbers. Takes Modulations::per_vector
-  /// numbers for every time and sample: 0.8 MB in DiT-XL/2.
-  template <class Times>
-  void prepare(const Times& times) {
-    or_out_of_memory("the modulations of all times", [&] { compute_table(times); });
-  }
-
-  /// v(x, sigma) of a model that was trained as a flow: its time is 1000 sigma.
-  void operator()(View<const R, 4> x, std::floating_point auto sigma, View<R, 4> v) {
-    evaluate(x, model_time(sigma), v);
-  }
-  /// [eps, variance logits](x, step) of a model that was trained on a chain of 1000 steps.
-  void operator()(View<const R, 4> x, std::integral auto step, View<R, 4> out) {
-    evaluate(x, model_time(step), out);
-  }
-
- private:
-  template <class Times>
-  void compute_table(const Times& times) {
-    std::vector<R> each, t;
-    std::vector<int> y;
-    for (const auto time : times) {
-      each.push_back(model_time(time));
-      t.insert(t.end(), classes_.size(), each.back());
-      y.insert(y.end(), classes_.begin(), classes_.end());
-    }
-    std::vector<R> table(t.size() * static_cast<std::size_t>(M::Modulations::per_vector));
-    const auto lease = workspace_->lease();
-    model_->modulations(t, y, table.data(), *workspace_);
-    table_ = std::move(table);
-    prepared_ = std::move(each);
-  }
-
-  /// A step is what it is, a sigma counts in thousandths.
-  template <class Time>
-  static R model_time(Time time) {
-    return std::is_integral_v<Time> ? static_cast<R>(time) : 1000 * static_cast<R>(time);
-  }
-
-  void evaluate(View<const R, 4> x, R time, View<R, 4> out) {
-    patch_grid(x, M::config.patch);
-    const Index classes = static_cast<Index>(classes_.size());
-    require(x.shape[0] <= classes, errc::bad_condition, "there must be a class for every sample");
-    const auto found = std::find(prepared_.begin(), prepared_.end(), time);
-    if (found != prepared_.end()) {
-      const Index vectors = classes * static_cast<Index>(prepared_.size());
-      (*model_)(x, typename M::Modulations{table_.data(), vectors, classes * (found - prepared_.begin())}, out,
-                *workspace_);
-    } else {
-      std::fill(t_.begin(), t_.end(), time);
-      const auto batch = static_cast<std::size_t>(x.shape[0]);
-      (*model_)(x, std::span<const R>(t_).first(batch), std::span<const int>(classes_).first(batch), out,
-                *workspace_);
-    }
-  }
-
-  const M* model_;
-  std::vector<int> classes_;
-  Workspace* workspace_;
-  std::vector<R> t_, prepared_, table_;
 };
 
 }  // namespace dit::inline DIT_ABI
