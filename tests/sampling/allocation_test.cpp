@@ -6,9 +6,12 @@
 
 #include "dit/sampling/ddim.hpp"
 #include "dit/sampling/ddpm.hpp"
+#include "dit/sampling/dpmpp_2m.hpp"
 #include "dit/sampling/guidance.hpp"
 #include "dit/sampling/heun.hpp"
+#include "dit/sampling/inpaint.hpp"
 #include "dit/sampling/prediction.hpp"
+#include "dit/sampling/skip_layer.hpp"
 #include "sampling/fields.hpp"
 
 namespace {
@@ -97,17 +100,38 @@ TEST(Step, AllocatesNothing) {
   const DiffusionSchedule chain(ddim_steps(10));
   expect_no_allocation(EulerSampler<float, 4>(), schedule, false, Mixer{});
   expect_no_allocation(HeunSampler<double, 4>(), schedule, false, Mixer{});
+  expect_no_allocation(Dpmpp2mSampler<float, 4>(), schedule, false, Mixer{});
   expect_no_allocation(DdimSampler<float, 4>(), chain, false, Mixer{});
   expect_no_allocation(DdimSampler<float, 4>(1), chain, false, Mixer{}, Ramp{});
   expect_no_allocation(DdpmSampler<float, 4>(), chain, false, Mixer{}, Ramp{});
 }
 
+TEST(Step, AllocatesNothingWhileItRepaints) {
+  const auto image = random_tensor<float>(latent, 2), noise = random_tensor<float>(latent, 3);
+  Tensor<float, 4> mask(2, 1, 8, 8);
+  mask.setConstant(0.5F);
+  const Schedule schedule = sd3_schedule(6);
+  expect_no_allocation(InpaintSampler(EulerSampler<float, 4>(), image, noise, mask), schedule, false, Mixer{});
+  expect_no_allocation(InpaintSampler(Dpmpp2mSampler<float, 4>(), image, noise, mask), schedule, false, Mixer{});
+  expect_no_allocation(InpaintSampler(DdpmSampler<float, 4>(), image, noise, mask),
+                       DiffusionSchedule(ddim_steps(10)), false, Mixer{}, Ramp{});
+}
+
 TEST(Step, AllocatesNothingAfterTheFirstWithWrappedFields) {
   const Schedule schedule = Schedule::uniform(6).shifted(3);
   const DiffusionSchedule chain(ddim_steps(10));
-  const Guidance guidance{.scale = 4, .channels = 3};
+  const Guidance guidance{.scale = 4, .channels = 3}, late{.scale = 4, .lo = 0, .hi = 0.6};
   expect_no_allocation(EulerSampler<float, 4>(), schedule, true, SequentialGuidance(Mixer{1}, Mixer{2}, guidance));
   expect_no_allocation(HeunSampler<double, 4>(), schedule, true, BatchedGuidance(Mixer{}, guidance));
+  expect_no_allocation(EulerSampler<float, 4>(), schedule, true, SequentialGuidance(Mixer{1}, Mixer{2}, late));
+  expect_no_allocation(EulerSampler<float, 4>(), schedule, true, BatchedGuidance(Mixer{}, late));
+  const auto skip = SkipLayer::between(schedule, 0, 1);  // from the second step on
+  expect_no_allocation(EulerSampler<float, 4>(), schedule, true,
+                       SkipLayerGuidance(SequentialGuidance(Mixer{1}, Mixer{2}, guidance), Mixer{3}, skip));
+  expect_no_allocation(EulerSampler<float, 4>(), schedule, true,
+                       SkipLayerGuidance(SequentialGuidance(Mixer{1}, Mixer{2}, Guidance{0}), Mixer{3}, skip));
+  expect_no_allocation(Dpmpp2mSampler<float, 4>(), schedule, true,
+                       SkipLayerGuidance(BatchedGuidance(Mixer{}, guidance), Mixer{3}, skip));
   expect_no_allocation(DdpmSampler<float, 4>(), chain, true, BatchedGuidance(Mixer{}, guidance), Ramp{});
   expect_no_allocation(DdimSampler<float, 4>(), chain, true, WithoutVariance(BatchedGuidance(Mixer{}, guidance)));
   expect_no_allocation(EulerSampler<float, 4>(), flow_schedule(chain), true,

@@ -56,6 +56,16 @@ TEST(DiffusionSchedule, HasTheNumbersOfDit) {
   EXPECT_TRUE(relative(std::log(chain.beta(249)), -2.557227761, 1e-9));
 }
 
+TEST(DiffusionSchedule, SaysWhatTheStateIsMadeOf) {
+  const DiffusionSchedule chain(dit::respaced_steps(3));
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(chain.mixture(i).image, std::sqrt(chain.alpha_bar(2 - i)));
+    EXPECT_EQ(chain.mixture(i).noise, std::sqrt(1 - chain.alpha_bar(2 - i)));
+  }
+  EXPECT_EQ(chain.mixture(3).image, 1);
+  EXPECT_EQ(chain.mixture(3).noise, 0);
+}
+
 TEST(DiffusionSchedule, OfAllStepsIsTheTrainingChain) {
   const std::vector<double> betas = dit::linear_betas();
   const DiffusionSchedule chain(dit::respaced_steps(1000));

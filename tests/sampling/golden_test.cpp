@@ -1,10 +1,13 @@
-/// Against diffusers' schedulers and the original DiT's chain: tests/golden/schedules.py.
+/// Against diffusers' schedulers and the original DiT's chain (tests/golden/schedules.py), and what needs no model
+/// of the original flow-matching repositories (tests/golden/flow_sampling.py).
 
+#include <set>
 #include <vector>
 
 #include "dit/sampling/ddim.hpp"
 #include "dit/sampling/ddpm.hpp"
 #include "dit/sampling/heun.hpp"
+#include "dit/sampling/inpaint.hpp"
 #include "dit/sampling/sample.hpp"
 #include "sampling/fields.hpp"
 #include "support.hpp"
@@ -83,7 +86,7 @@ TEST_F(Golden, SigmasAreThoseOfDiffusers) {
         const std::string name =
             "sigmas.shift" + std::to_string(shift) + (given ? ".given.n" : ".none.n") + std::to_string(n);
         const std::vector<double> expected = read(name);
-        const Schedule schedule = given ? Schedule::uniform(n).shifted(shift) : Schedule::twice_shifted(n, shift);
+        const Schedule schedule = given ? Schedule::uniform(n).shifted(shift) : dit::sd3_schedule(n, shift);
         ASSERT_EQ(expected.size(), static_cast<std::size_t>(n) + 1);
         for (int i = 0; i <= n; ++i)
           EXPECT_NEAR(schedule[i], expected[static_cast<std::size_t>(i)], 2e-7) << name << " " << i;
@@ -100,7 +103,7 @@ TEST_F(Golden, EulersStatesAreThoseOfDiffusers) {
   for (const auto& [name, schedule] :
        {Case{"euler.shift1.given.n1", Schedule::uniform(1)}, Case{"euler.shift1.given.n4", Schedule::uniform(4)},
         Case{"euler.shift3.given.n4", Schedule::uniform(4).shifted(3)},
-        Case{"euler.shift3.none.n28", Schedule::twice_shifted(28, 3)}}) {
+        Case{"euler.shift3.none.n28", dit::sd3_schedule(28, 3)}}) {
     // The sigmas, 2e-7 apart, count as three roundings; then the product, the sum, and the model's own.
     expect_states(EulerSampler<float, 4>(), schedule, name + ".x", 8, velocity<float>());
     const std::vector<double> sigmas = read("sigmas" + name.substr(5));
@@ -179,6 +182,114 @@ TEST_F(Golden, DdimStatesAreThoseOfTheOriginalAndOfDiffusers) {
     // diffusers has its table and its product of 1000 factors in float32.
     expect_states(DdimSampler<float, 4>(), DiffusionSchedule(dit::leading_steps(n)), name + ".x", 1000,
                   noise_predictor<float>());
+  }
+}
+
+/// `.64`: the formula in double; `.diffusers` and `.original` (sd3.5, flux): their own float32 arithmetic.
+void expect_sigmas(const support::Golden& golden, const std::string& name, const Schedule& schedule) {
+  const auto near = [&](const std::string& whose, double tolerance) {
+    const std::vector<double> expected = golden.values<double>(name + whose);
+    ASSERT_EQ(expected.size(), schedule.sigmas().size()) << name;
+    for (std::size_t i = 0; i < expected.size(); ++i) {
+      EXPECT_NEAR(schedule.sigmas()[i], expected[i], tolerance) << name << whose << " " << i;
+    }
+  };
+  near(".64", 1e-15);
+  near(".diffusers", 2e-7);
+  near(".original", 2e-7);
+}
+
+TEST(FlowSchedules, AreTheListsOfDiffusersAndOfTheOriginals) {
+  const support::Golden golden("flow_schedules_io");
+  for (const int n : {1, 4, 28, 40, 50}) {
+    expect_sigmas(golden, "sd3.shift3.n" + std::to_string(n), dit::sd3_schedule(n));
+  }
+  for (const int n : {1, 50}) expect_sigmas(golden, "sd3.shift1.n" + std::to_string(n), dit::sd3_schedule(n, 1));
+  for (const int n : {1, 4}) expect_sigmas(golden, "schnell.n" + std::to_string(n), dit::flux_schnell_schedule(n));
+  for (const int tokens : {45, 256, 1024, 4096}) {
+    const std::string name = "flux.N" + std::to_string(tokens);
+    EXPECT_NEAR(dit::flux_mu(tokens), golden.values<double>(name + ".mu")[0], 1e-15);
+    for (const int n : {4, 28, 50}) {
+      expect_sigmas(golden, name + ".n" + std::to_string(n), dit::flux_schedule(n, tokens));
+    }
+  }
+}
+
+TEST(FlowSchedules, KeepAsManyStepsOfAStrengthAsDiffusersPipelines) {
+  const std::vector<double> kept = support::Golden("flow_schedules_io").values<double>("img2img.kept");
+  ASSERT_EQ(kept.size() % 3, 0u);
+  ASSERT_GE(kept.size(), 3u);
+  for (std::size_t row = 0; row < kept.size(); row += 3) {
+    const Schedule schedule = dit::sd3_schedule(static_cast<int>(kept[row])).with_strength(kept[row + 1]);
+    EXPECT_EQ(schedule.steps(), static_cast<int>(kept[row + 2]))
+        << kept[row] << " steps, strength " << kept[row + 1];
+  }
+}
+
+/// Latents [2, 4, 6, 10].
+class FlowRun : public ::testing::Test {
+ protected:
+  static constexpr Index numbers = 2 * 4 * 6 * 10;
+  Tensor<double, 4> tensor(const std::string& name, Index first = 0) const {
+    const std::vector<double> values = golden_.values<double>(name);
+    Tensor<double, 4> x(2, 4, 6, 10);
+    std::copy_n(values.begin() + first * numbers, numbers, x.data());
+    return x;
+  }
+  /// The sigmas from the first of `steps` on.
+  Schedule sigmas(const std::string& name, int steps) const {
+    const std::vector<double> all = golden_.values<double>(name);
+    return Schedule(std::vector<double>(all.end() - steps - 1, all.end()));
+  }
+
+  support::Golden golden_{"sd3_sampling_io"};
+};
+
+TEST_F(FlowRun, OfAnImageBeginsWhereDiffusersPipelineDoes) {
+  const Schedule schedule = dit::sd3_schedule(10).with_strength(0.6);
+  const std::vector<double> timesteps = golden_.values<double>("img2img.timesteps");
+  ASSERT_EQ(timesteps.size(), static_cast<std::size_t>(schedule.steps()));
+  for (int i = 0; i < schedule.steps(); ++i) {
+    EXPECT_NEAR(1000 * schedule[i], timesteps[static_cast<std::size_t>(i)], 2e-4) << i;
+  }
+  const auto image = golden_.tensor<float, 4>("image"), noise = golden_.tensor<float, 4>("noise");
+  const auto start = dit::add_noise(image, noise, schedule[0]);
+  // Sigma 2e-7 away, two products and a sum.
+  EXPECT_LE(distance(start, golden_.tensor<float, 4>("img2img.start")),
+            4e-7 * (magnitude(image) + magnitude(noise)));
+  EXPECT_LE(distance(dit::add_noise(tensor("image"), tensor("noise"), sigmas("img2img.sigmas", 6)[0]),
+                     tensor("img2img.x64")),
+            1e-15 * (magnitude(image) + magnitude(noise)));
+}
+
+/// The run is replayed: what the field answers where the mask is above 0 is what must have led to the recorded
+/// state, x_next = (1 - m) known + m (x + (s_next - s) v); where it is 0 the answer is nonsense, and must not
+/// matter.
+TEST_F(FlowRun, ThatRepaintsIsComposedAsDiffusersPipelineDoes) {
+  const auto image = tensor("image"), noise = tensor("noise");
+  const auto mask = golden_.tensor<double, 4>("mask");
+  const std::set<double> values(mask.data(), mask.data() + mask.size());
+  ASSERT_EQ(values, (std::set<double>{0, 0.25, 1}));
+  for (const std::string name : {"inpaint", "inpaint_0.6"}) {
+    const Schedule schedule = sigmas(name + ".sigmas", 6);
+    Tensor<double, 4> next;
+    const auto field = [&](View<const double, 4> x, double s, View<double, 4> v) {
+      const double after =
+          *std::find_if(schedule.sigmas().begin(), schedule.sigmas().end(), [&](double at) { return at < s; });
+      for (Index i = 0; i < x.size(); ++i) {
+        const double m = mask.data()[i / 240 * 60 + i % 60];
+        const double known = (1 - after) * image.data()[i] + after * noise.data()[i];
+        v.data[i] = m == 0 ? 1e3 : ((next.data()[i] - (1 - m) * known) / m - x.data[i]) / (after - s);
+      }
+    };
+    dit::InpaintSampler sampler(EulerSampler<double, 4>(), image, noise, mask);
+    sampler.begin(schedule);
+    EXPECT_LE(distance(sampler.state(), tensor(name + ".x64")), 1e-15 * 10) << name;
+    while (!sampler.done()) {
+      next = tensor(name + ".x64", sampler.index() + 1);
+      sampler.step(field);
+      EXPECT_LE(distance(sampler.state(), next), 1e-14 * magnitude(next)) << name << " after " << sampler.index();
+    }
   }
 }
 

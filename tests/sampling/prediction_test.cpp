@@ -204,22 +204,4 @@ TEST(PredictionFields, RefuseOverlapsAndFalseShapes) {
   expect({p, latent}, {p + 24, {2, 4, 2, 2}}, "bad_input_shape");
 }
 
-TEST(AddNoise, IsTheStraightPath) {
-  const auto image = random_tensor<float>(latent, 1), noise = random_tensor<float>(latent, 2);
-  Tensor<float, 4> x(image.dimensions());
-  const auto add = [&](double s) { dit::add_noise<float, 4>(image, noise, s, x); };
-  add(0.25);
-  const Tensor<float, 4> expected = 0.75F * image + 0.25F * noise;
-  EXPECT_LE(distance(x, expected), 2e-7 * magnitude(expected));
-  add(0);
-  EXPECT_EQ(distance(x, image), 0);
-  add(1);
-  EXPECT_EQ(distance(x, noise), 0);
-  for (const double s : {-0.1, 1.1, std::numeric_limits<double>::quiet_NaN()}) {
-    EXPECT_EQ(error_of([&] { add(s); }), "bad_schedule");
-  }
-  Tensor<float, 4> other(1, 3, 2, 2);
-  EXPECT_EQ(error_of([&] { dit::add_noise<float, 4>(image, noise, 0.5, other); }), "bad_input_shape");
-}
-
 }  // namespace

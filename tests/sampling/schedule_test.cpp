@@ -29,7 +29,7 @@ std::vector<Schedule> all_kinds(int n) {
   std::vector<Schedule> kinds{Schedule::uniform(n)};
   for (const double a : {1.0, 1.73, 3.0, 6.0}) {
     kinds.push_back(Schedule::uniform(n).shifted(a));
-    kinds.push_back(Schedule::twice_shifted(n, a));
+    kinds.push_back(dit::sd3_schedule(n, a));
   }
   for (const dit::Index tokens : {1, 256, 1024, 4096, 16384}) {
     kinds.push_back(Schedule::uniform(n).exponentially_shifted(dit::flux_mu(tokens)));
@@ -63,7 +63,7 @@ TEST(Schedule, FallsStrictlyAndEndsAtZero) {
 TEST(Schedule, BeginsAtExactlyOneHoweverItIsShifted) {
   for (const double a : {0.1, 1.0, 1.73, 3.0, 6.0, 100.0}) {
     EXPECT_EQ(Schedule::uniform(7).shifted(a)[0], 1);
-    EXPECT_EQ(Schedule::twice_shifted(7, a)[0], 1);
+    EXPECT_EQ(dit::sd3_schedule(7, a)[0], 1);
     EXPECT_EQ(Schedule::uniform(7).exponentially_shifted(std::log(a))[0], 1);
     EXPECT_EQ(Schedule::uniform(7).shifted(a).ending_at(0.02)[0], 1);
   }
@@ -101,15 +101,15 @@ TEST(Shift, IsTheFormulaOfThePapers) {
 
 TEST(Schedule, IsSd3sWithTheDoubleShift) {
   EXPECT_NEAR(dit::shift(1.0 / 1000, 3), 0.0029940, printed);
-  expect_ends(Schedule::twice_shifted(4, 3), 4, {1, 0.8576923, 0.6021505, 0.0089286});
-  expect_ends(Schedule::twice_shifted(28, 3), 28, {1, 0.9873806, 0.9741078, 0.9601293},
+  expect_ends(dit::sd3_schedule(4), 4, {1, 0.8576923, 0.6021505, 0.0089286});
+  expect_ends(dit::sd3_schedule(28, 3), 28, {1, 0.9873806, 0.9741078, 0.9601293},
               {0.1998270, 0.1109057, 0.0089286});
-  expect_ends(Schedule::twice_shifted(40, 3), 40, {1, 0.9913308, 0.9823557, 0.9730583},
+  expect_ends(dit::sd3_schedule(40, 3), 40, {1, 0.9913308, 0.9823557, 0.9730583},
               {0.1465087, 0.0810458, 0.0089286});
-  expect_ends(Schedule::twice_shifted(50, 3), 50, {1, 0.9931244, 0.9860570, 0.9787898},
+  expect_ends(dit::sd3_schedule(50, 3), 50, {1, 0.9931244, 0.9860570, 0.9787898},
               {0.1205327, 0.0669002, 0.0089286});
-  expect_ends(Schedule::twice_shifted(50, 1), 50, {1, 0.9796122, 0.9592245}, {0.0213878, 0.0010000});
-  expect_ends(Schedule::twice_shifted(1, 3), 1, {1});
+  expect_ends(dit::sd3_schedule(50, 1), 50, {1, 0.9796122, 0.9592245}, {0.0213878, 0.0010000});
+  expect_ends(dit::sd3_schedule(1, 3), 1, {1});
 }
 
 TEST(Schedule, IsSd3sWithTheSingleShiftWhenSigmasAreGiven) {
@@ -122,14 +122,56 @@ TEST(Schedule, IsZImages) {
               {1, 0.96, 0.9130435, 0.8571429, 0.7894737, 0.7058824, 0.6, 0.4615385, 0.2727273});
 }
 
+/// linspace(smax, smin, n) is shifted once where the scheduler is made and once where the steps are.
+TEST(Schedule, IsSd3sAsBothRepositoriesBuildIt) {
+  const auto shifted = [](double s, double a) { return a * s / (1 + (a - 1) * s); };
+  for (const double a : {1.0, 3.0}) {
+    for (const int n : {1, 2, 4, 28, 40, 50}) {
+      const Schedule schedule = dit::sd3_schedule(n, a);
+      ASSERT_EQ(schedule.steps(), n);
+      for (int i = 0; i < n; ++i) {
+        const double lowest = 1000 * shifted(0.001, a), t = n == 1 ? 1000 : 1000 + i * (lowest - 1000) / (n - 1);
+        EXPECT_NEAR(schedule[i], shifted(t / 1000, a), 1e-15) << n << " " << i;
+      }
+      if (n > 1) {
+        EXPECT_NEAR(schedule[n - 1], a == 1 ? 0.001 : 0.0089286, printed) << "whatever n is";
+      }
+    }
+  }
+  EXPECT_EQ(dit::sd3_schedule(28).sigmas(), dit::sd3_schedule(28, 3).sigmas());
+}
+
 TEST(Schedule, IsFlux1s) {
   EXPECT_NEAR(dit::flux_mu(256), 0.5, 1e-15);
   EXPECT_NEAR(dit::flux_mu(1024), 0.63, 1e-15);
   EXPECT_NEAR(dit::flux_mu(4096), 1.15, 1e-15);
-  const auto flux = [](int n) { return Schedule::uniform(n).exponentially_shifted(dit::flux_mu(4096)); };
-  expect_ends(flux(4), 4, {1, 0.9045308, 0.7595109, 0.5128441});
-  expect_ends(flux(28), 28, {1, 0.9884086, 0.9762225}, {0.1954546, 0.1047209});
-  expect_ends(flux(50), 50, {1, 0.9935795, 0.9869786}, {0.1162888, 0.0605503});
+  expect_ends(dit::flux_schedule(4, 4096), 4, {1, 0.9045308, 0.7595109, 0.5128441});
+  expect_ends(dit::flux_schedule(28, 4096), 28, {1, 0.9884086, 0.9762225}, {0.1954546, 0.1047209});
+  expect_ends(dit::flux_schedule(50, 4096), 50, {1, 0.9935795, 0.9869786}, {0.1162888, 0.0605503});
+}
+
+/// flux: linspace(1, 0, n + 1), mu from a slope and an intercept; diffusers: linspace(1, 1/n, n), then 0 after it.
+TEST(Schedule, IsFlux1sInBothRepositories) {
+  for (const dit::Index tokens : {45, 256, 1024, 4096, 8160, 16384}) {  // not clamped on either side
+    const double slope = (1.15 - 0.5) / (4096 - 256),
+                 mu = static_cast<double>(tokens) * slope + (0.5 - slope * 256);
+    for (const int n : {1, 4, 28, 50}) {
+      const Schedule schedule = dit::flux_schedule(n, tokens);
+      ASSERT_EQ(schedule.steps(), n);
+      EXPECT_EQ(schedule[n], 0);
+      for (int i = 0; i < n; ++i) {
+        const double flux = 1 - static_cast<double>(i) / n;
+        const double diffusers = n == 1 ? 1 : 1 + i * (1.0 / n - 1) / (n - 1);
+        EXPECT_NEAR(schedule[i], std::exp(mu) / (std::exp(mu) + (1 / flux - 1)), 2e-15) << tokens << " " << i;
+        EXPECT_NEAR(schedule[i], std::exp(mu) / (std::exp(mu) + (1 / diffusers - 1)), 2e-15) << tokens << " " << i;
+      }
+    }
+  }
+}
+
+TEST(Schedule, IsFlux1SchnellsWithoutAShift) {
+  EXPECT_EQ(dit::flux_schnell_schedule().sigmas(), (std::vector<double>{1, 0.75, 0.5, 0.25, 0}));
+  EXPECT_EQ(dit::flux_schnell_schedule(1).sigmas(), (std::vector<double>{1, 0}));
 }
 
 TEST(Schedule, IsFlux2s) {
@@ -174,6 +216,28 @@ TEST(Schedule, KeepsTheShareOfItsStepsThatTheStrengthSays) {
   EXPECT_EQ(Schedule::uniform(4).with_strength(0.01).steps(), 1);
 }
 
+/// diffusers: t_start = int(max(n - min(n * strength, n), 0)), in double.
+TEST(Schedule, IsDiffusersForEveryStrength) {
+  for (const int n : {1, 4, 10, 28, 50}) {
+    const Schedule whole = dit::sd3_schedule(n);
+    for (int percent = 1; percent <= 100; ++percent) {
+      const double strength = percent / 100.0;
+      const int start = static_cast<int>(std::max(n - std::min(n * strength, 1.0 * n), 0.0));
+      const Schedule rest = whole.with_strength(strength);
+      ASSERT_EQ(rest.steps(), n - start) << n << " " << strength;
+      for (int i = 0; i <= rest.steps(); ++i) EXPECT_EQ(rest[i], whole[start + i]);
+    }
+  }
+}
+
+TEST(Schedule, SaysWhatTheStateIsMadeOf) {
+  const Schedule schedule = dit::sd3_schedule(5);
+  for (int i = 0; i <= 5; ++i) {
+    EXPECT_EQ(schedule.mixture(i).noise, schedule[i]);
+    EXPECT_EQ(schedule.mixture(i).image, 1 - schedule[i]);
+  }
+}
+
 TEST(Schedule, TellsItsTimesInTheScalarOfTheSampler) {
   const Schedule schedule = Schedule::uniform(3).shifted(3);
   const std::vector<float> times = schedule.times<float>();
@@ -203,7 +267,9 @@ TEST(Schedule, RefusesListsThatAreNoSchedule) {
 TEST(Schedule, RefusesZeroNegativeAndAbsurdlyManySteps) {
   for (const int steps : {0, -1, std::numeric_limits<int>::min(), 1'000'001, std::numeric_limits<int>::max()}) {
     EXPECT_EQ(error_of([&] { Schedule::uniform(steps); }), "bad_schedule") << steps;
-    EXPECT_EQ(error_of([&] { Schedule::twice_shifted(steps, 3); }), "bad_schedule") << steps;
+    EXPECT_EQ(error_of([&] { dit::sd3_schedule(steps); }), "bad_schedule") << steps;
+    EXPECT_EQ(error_of([&] { dit::flux_schedule(steps, 4096); }), "bad_schedule") << steps;
+    EXPECT_EQ(error_of([&] { dit::flux_schnell_schedule(steps); }), "bad_schedule") << steps;
   }
   EXPECT_EQ(Schedule::uniform(1'000'000).steps(), 1'000'000);
   EXPECT_EQ(error_of([&] { Schedule::uniform(1'000'000).starting_at(0.9999999); }), "none");
@@ -213,13 +279,14 @@ TEST(Schedule, RefusesShiftsThatAreNoNumber) {
   const Schedule schedule = Schedule::uniform(4);
   for (const double a : {0.0, -1.0, nan, inf, -inf}) {
     EXPECT_EQ(error_of([&] { schedule.shifted(a); }), "bad_schedule") << a;
-    EXPECT_EQ(error_of([&] { Schedule::twice_shifted(4, a); }), "bad_schedule") << a;
+    EXPECT_EQ(error_of([&] { dit::sd3_schedule(4, a); }), "bad_schedule") << a;
   }
   for (const double mu : {nan, inf, -inf, 1e9}) {
     EXPECT_EQ(error_of([&] { schedule.exponentially_shifted(mu); }), "bad_schedule") << mu;
   }
   EXPECT_EQ(error_of([&] { schedule.shifted(1e300); }), "bad_schedule") << "all sigmas become 1";
   EXPECT_EQ(error_of([&] { dit::flux_mu(0); }), "bad_schedule");
+  EXPECT_EQ(error_of([&] { dit::flux_schedule(4, -1); }), "bad_schedule");
   EXPECT_EQ(error_of([&] { dit::flux2_mu(0, 4); }), "bad_schedule");
   EXPECT_EQ(error_of([&] { dit::flux2_mu(4096, 0); }), "bad_schedule");
 }

@@ -76,7 +76,7 @@ class Conditioned {
   {
     const auto skipped = M::block_set(blocks);
     return [this, skipped](View<const R, 4> x, auto time, View<R, 4> v) {
-      evaluate(x, M::model_time(time), v, skipped);
+      this->evaluate(x, M::model_time(time), v, skipped);
     };
   }
 

@@ -113,6 +113,12 @@ class DiffusionSchedule {
   /// abar at the k-th kept step; 1 before the first (k = -1).
   double alpha_bar(int k) const noexcept { return k < 0 ? 1 : alpha_bar_at(time(k)); }
 
+  /// What the state is after i steps: sqrt(abar) image + sqrt(1 - abar) noise.
+  Mixture mixture(int i) const noexcept {
+    const double abar = alpha_bar(steps() - 1 - i);
+    return {std::sqrt(abar), std::sqrt(1 - abar)};
+  }
+
   /// beta'_k = 1 - abar_k/abar_{k-1}
   double beta(int k) const noexcept { return 1 - alpha_bar(k) / alpha_bar(k - 1); }
   /// Of x_{k-1} given x_k and x0: beta'_k (1 - abar_{k-1})/(1 - abar_k), which is 0 for k = 0. arXiv:2006.11239

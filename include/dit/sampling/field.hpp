@@ -104,14 +104,15 @@ Shape<rank> doubled(Shape<rank> shape, std::size_t axis) {
 }
 
 /// Memory that a wrapper of fields keeps from call to call: it grows at the first call and never again at that
-/// shape.
+/// shape. A wrapper that needs it at some times only still asks for it at the first call, since later steps may not
+/// allocate.
 class Scratch {
  public:
   template <class T, std::size_t rank>
   View<T, rank> view(const Shape<rank>& shape) {
     auto& memory = std::get<std::vector<T>>(memory_);
     const auto n = static_cast<std::size_t>(dit::size(shape));
-    if (memory.size() < n) memory.resize(n);
+    if (memory.size() < n) or_out_of_memory("the scratch of a wrapped field", [&] { memory.resize(n); });
     return {memory.data(), shape};
   }
 

@@ -11,6 +11,17 @@
 
 namespace dit::inline DIT_ABI {
 
+namespace detail {
+
+/// Whether t lies in [lo, hi], whose ends are rounded as t is: a float 0.7 is in [0.7, 1].
+template <class Time>
+bool within(Time t, double lo, double hi) {
+  using Bound = std::conditional_t<std::is_floating_point_v<Time>, Time, double>;
+  return t >= static_cast<Bound>(lo) && t <= static_cast<Bound>(hi);
+}
+
+}  // namespace detail
+
 /// v = v_uncond + scale (v_cond - v_uncond), on the first `channels` channels and for times within [lo, hi];
 /// elsewhere v = v_cond. Sources: arXiv:2207.12598 (eq. 6, with w = scale - 1); the interval: arXiv:2404.07724.
 ///
@@ -20,6 +31,10 @@ namespace dit::inline DIT_ABI {
 ///     Guidance{.scale = 4, .channels = 3}        the official DiT code, which guides 3 of its 4 channels
 ///     Guidance{.scale = 4, .lo = 0.2, .hi = 0.8}
 /// Scale 1 calls the conditional branch only, and so does a time outside the interval.
+///
+/// This is the true guidance, of two predictions: SD3 (7 in diffusers, 4.5 to 5 in the sd3.5 repo), and FLUX with a
+/// negative prompt ("true_cfg_scale"). The distilled guidance of FLUX.1 dev is no business of a sampler: it is a
+/// number that the model takes as an input, with one call per step.
 struct Guidance {
   static constexpr Index all_channels = -1;
 
@@ -36,12 +51,10 @@ struct Guidance {
     require(lo <= hi, errc::bad_guidance, "the guidance interval [lo, hi] must not end before it starts");
   }
 
-  /// Whether the unconditional branch counts at time t. The interval's ends are rounded as t is: a float 0.7 is in
-  /// [0.7, 1].
+  /// Whether the unconditional branch counts at time t.
   template <class Time>
   bool active(Time t) const {
-    using Bound = std::conditional_t<std::is_floating_point_v<Time>, Time, double>;
-    return scale != 1 && t >= static_cast<Bound>(lo) && t <= static_cast<Bound>(hi);
+    return scale != 1 && detail::within(t, lo, hi);
   }
 };
 
@@ -64,17 +77,17 @@ Guided guided_part(const Guidance& guidance, View<const T, rank> x, View<T, rank
   return {out.shape[0], size, size / channels * guided};
 }
 
-/// out <- u + scale (c - u) on the guided part, c elsewhere. out may be c. At scale 0 it is u, whatever c is.
+/// out <- u + scale (c - u) on the guided part, c elsewhere. out may be u. At scale 0 it is u, whatever c is.
 template <class T>
 void guide(const Guided& part, T scale, const T* c, const T* u, T* out) {
   for (Index item = 0; item < part.items; ++item) {
     const Index first = item * part.size, middle = first + part.guided, last = first + part.size;
-    if (scale == 0) {
-      std::copy(u + first, u + middle, out + first);
-    } else {
+    if (scale != 0) {
       for (Index i = first; i < middle; ++i) out[i] = u[i] + scale * (c[i] - u[i]);
+    } else if (out != u) {
+      std::copy(u + first, u + middle, out + first);
     }
-    if (out != c) std::copy(c + middle, c + last, out + middle);
+    std::copy(c + middle, c + last, out + middle);
   }
 }
 
@@ -100,14 +113,26 @@ class SequentialGuidance {
   void operator()(View<const T, rank> x, Time t, View<T, rank> out) {
     detail::require_in_and_out<T, rank>(x, out, true);
     const detail::Guided part = detail::guided_part<T, rank>(guidance_, x, out);
-    if (!guidance_.active(t)) return detail::evaluate<Conditional, T, rank>(conditional_, x, t, out);
-    if (guidance_.scale == 0 && part.guided == part.size) {
+    if (guidance_.active(t) && guidance_.scale == 0 && part.guided == part.size) {
       return detail::evaluate<Unconditional, T, rank>(unconditional_, x, t, out);
     }
-    const View<T, rank> u = scratch_.template view<T>(out.shape);
-    detail::evaluate<Conditional, T, rank>(conditional_, x, t, out);
-    detail::evaluate<Unconditional, T, rank>(unconditional_, x, t, u);
-    detail::guide<T>(part, static_cast<T>(guidance_.scale), out.data, u.data, out.data);
+    with_conditional(x, t, out);
+  }
+
+  /// The same, with the conditional prediction, which is valid until the next call; it may be `out`.
+  template <class T, std::size_t rank, class Time>
+  View<const T, rank> with_conditional(View<const T, rank> x, Time t, View<T, rank> out) {
+    detail::require_in_and_out<T, rank>(x, out, true);
+    const detail::Guided part = detail::guided_part<T, rank>(guidance_, x, out);
+    const bool active = guidance_.active(t);
+    const View<T, rank> scratch = guidance_.scale == 1 ? out : scratch_.template view<T>(out.shape);
+    const View<T, rank> c = active ? scratch : out;
+    detail::evaluate<Conditional, T, rank>(conditional_, x, t, c);
+    if (active) {
+      detail::evaluate<Unconditional, T, rank>(unconditional_, x, t, out);
+      detail::guide<T>(part, static_cast<T>(guidance_.scale), c.data, out.data, out.data);
+    }
+    return c;
   }
 
  private:
@@ -134,16 +159,29 @@ class BatchedGuidance {
 
   template <class T, std::size_t rank, class Time>
   void operator()(View<const T, rank> x, Time t, View<T, rank> out) {
+    with_conditional(x, t, out);
+  }
+
+  /// The same, with the conditional prediction, which is valid until the next call; it may be `out`.
+  template <class T, std::size_t rank, class Time>
+  View<const T, rank> with_conditional(View<const T, rank> x, Time t, View<T, rank> out) {
     detail::require_in_and_out<T, rank>(x, out, true);
     const detail::Guided part = detail::guided_part<T, rank>(guidance_, x, out);
-    if (!guidance_.active(t)) return detail::evaluate<F, T, rank>(both_, x, t, out);
-    const View<T, rank> state = state_.template view<T>(detail::doubled(x.shape, 0));
-    const View<T, rank> prediction = prediction_.template view<T>(detail::doubled(out.shape, 0));
+    View<T, rank> state, prediction;
+    if (guidance_.scale != 1) {
+      state = state_.template view<T>(detail::doubled(x.shape, 0));
+      prediction = prediction_.template view<T>(detail::doubled(out.shape, 0));
+    }
+    if (!guidance_.active(t)) {
+      detail::evaluate<F, T, rank>(both_, x, t, out);
+      return out;
+    }
     std::copy(x.begin(), x.end(), state.data);
     std::copy(x.begin(), x.end(), state.data + x.size());
     detail::evaluate<F, T, rank>(both_, state, t, prediction);
     const T* conditional = prediction.data;
     detail::guide<T>(part, static_cast<T>(guidance_.scale), conditional, conditional + out.size(), out.data);
+    return {conditional, out.shape};
   }
 
  private:

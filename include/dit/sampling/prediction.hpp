@@ -13,11 +13,6 @@
 
 namespace dit::inline DIT_ABI {
 
-/// A mixture of image and noise: image x0 + noise eps.
-struct Mixture {
-  double image = 0, noise = 0;
-};
-
 /// The straight path of flow matching: x = (1 - t) x0 + t eps.
 struct FlowPath {
   template <class T>
@@ -201,16 +196,5 @@ class VelocityFromDiffusion {
   std::vector<double> sigmas_;  ///< of the training chain, rising
   detail::Scratch scaled_;
 };
-
-/// x = (1 - s) image + s noise, where a run of image to image begins; x may be either of them.
-/// Errors: bad_input_shape, bad_schedule.
-template <class T, std::size_t rank>
-void add_noise(View<const T, rank> image, View<const T, rank> noise, double s, View<T, rank> x) {
-  require(image.shape == noise.shape && image.shape == x.shape, errc::bad_input_shape,
-          "image, noise and result must have one shape");
-  require(s >= 0 && s <= 1, errc::bad_schedule, "a noise level lies between 0 and 1");
-  const T of_image = static_cast<T>(1 - s), of_noise = static_cast<T>(s);
-  for (Index i = 0; i < x.size(); ++i) x.data[i] = of_image * image.data[i] + of_noise * noise.data[i];
-}
 
 }  // namespace dit::inline DIT_ABI

@@ -20,9 +20,9 @@ namespace dit::inline DIT_ABI {
 ///   - asks the field first and touches `state()` last: if the field throws, the step can be taken again;
 ///   - allocates nothing.
 ///
-/// To save a run keep `state()` and `index()`; `begin(state, timeline, index)` goes on from there, bit for bit. A
-/// copy of the sampler does as well. `Timeline` is what the steps are counted on: a Schedule or a
-/// DiffusionSchedule.
+/// To save a run keep `state()` and `index()`; `begin(state, timeline, index)` goes on from there, bit for bit. (A
+/// method of several steps asks for its `history()` too.) A copy of the sampler does as well. `Timeline` is what
+/// the steps are counted on: a Schedule or a DiffusionSchedule.
 ///
 /// Errors: bad_state (no run begun, or it is over), bad_input_shape, bad_option, out_of_memory.
 template <class T, std::size_t rank, class Timeline>
@@ -70,6 +70,14 @@ class Sampler {
   Sampler() = default;
 
   using State = Tensor<T, static_cast<int>(rank)>;
+
+  static State allocate(const Shape<rank>& shape) {
+    try {
+      return State(shape);
+    } catch (const std::bad_alloc&) {
+      throw Error(errc::out_of_memory, "no memory for a state of " + to_string(shape));
+    }
+  }
 
   /// Memory of the state's shape, or with several times its channels, that a derived sampler writes into.
   struct Buffer {
@@ -127,14 +135,6 @@ class Sampler {
  private:
   void require_begun() const {
     require(x_.size() > 0, errc::bad_state, "no run has begun, or its result has been taken");
-  }
-
-  static State allocate(const Shape<rank>& shape) {
-    try {
-      return State(shape);
-    } catch (const std::bad_alloc&) {
-      throw Error(errc::out_of_memory, "no memory for a state of " + to_string(shape));
-    }
   }
 
   int steps_ = 0, index_ = 0;

@@ -15,9 +15,22 @@ namespace dit::inline DIT_ABI {
 /// More steps than anybody takes: what is above is a mistake.
 inline constexpr int max_steps = 1'000'000;
 
+/// A mixture of image and noise: image x0 + noise eps.
+struct Mixture {
+  double image = 0, noise = 0;
+};
+
 /// The static shift, s' = a s / (1 + (a - 1) s): a > 1 spends more steps on noisy images, a = 1 changes nothing.
 /// Bit for bit: 0, 1, and every s at a = 1, stay what they are.
 inline double shift(double sigma, double a) { return a * sigma / (a * sigma + (1 - sigma)); }
+
+namespace detail {
+inline void require_shift(double a) {
+  if (!(a > 0 && std::isfinite(a))) {
+    throw Error(errc::bad_schedule, "a shift is a positive number, not " + std::to_string(a));
+  }
+}
+}  // namespace detail
 
 /// The shift of FLUX and its kin, s' = e^mu / (e^mu + 1/s - 1); it is the static one by e^mu.
 inline double exponential_shift(double sigma, double mu) { return shift(sigma, std::exp(mu)); }
@@ -31,7 +44,7 @@ inline double linear_mu(Index tokens, double base, double max, Index base_tokens
          static_cast<double>(tokens - base_tokens) * (max - base) / static_cast<double>(max_tokens - base_tokens);
 }
 
-/// FLUX.1: 0.5 at 256 tokens, 1.15 at 4096 (1024 x 1024 pixels). Source: flux, sampling.py.
+/// FLUX.1: 0.5 at 256 tokens, 1.15 at 4096 (1024 x 1024 pixels). Source: flux, sampling.py, get_lin_function.
 inline double flux_mu(Index tokens) { return linear_mu(tokens, 0.5, 1.15, 256, 4096); }
 
 /// FLUX.2: mu follows the number of steps too, between lines fitted at 10 and at 200. Source: flux2, sampling.py.
@@ -46,14 +59,15 @@ inline double flux2_mu(Index tokens, int steps) {
 /// n + 1 sigmas, strictly falling within [0, 1], the last one 0: n steps. In double; what meets a float latent is
 /// rounded once, so the lists agree with the references' float32 lists to 2e-7.
 ///
-///     Schedule::uniform(50)                                            schnell, and most flow models at one size
-///     Schedule::uniform(28).shifted(3)                                 Z-Image; SD3.5 when sigmas are handed over
-///     Schedule::twice_shifted(28, 3)                                   SD3.x, as diffusers and sd3.5 run it
-///     Schedule::uniform(50).exponentially_shifted(flux_mu(tokens))     FLUX.1 dev
-///     ... .ending_at(0.02)                                             Qwen-Image
-///     ... .starting_at(0.6), .with_strength(0.6)                       image to image
+///     sd3_schedule(28)                                                 SD3.x
+///     flux_schedule(28, tokens)                                        FLUX.1 dev and its kin
+///     flux_schnell_schedule(4)                                         FLUX.1 schnell
+///     Schedule::uniform(8).shifted(3)                                  Z-Image; SD3.5 when sigmas are handed over
+///     Schedule::uniform(50).exponentially_shifted(flux2_mu(tokens, 50))                    FLUX.2
+///     Schedule::uniform(50).exponentially_shifted(...).ending_at(0.02)                     Qwen-Image
+///     sd3_schedule(28).with_strength(0.6), .starting_at(0.6)           image to image
 ///
-/// Sources: diffusers, schedulers/scheduling_flow_match_euler_discrete.py; flux, sampling.py; sd3.5, sd3_infer.py.
+/// Source: diffusers, schedulers/scheduling_flow_match_euler_discrete.py.
 /// Errors: bad_schedule.
 class Schedule {
  public:
@@ -81,28 +95,15 @@ class Schedule {
     return Schedule(std::move(sigmas));
   }
 
-  /// What diffusers' FlowMatchEulerDiscreteScheduler makes when no sigmas are handed over, and the sd3.5 repo
-  /// always: linspace(1, shift(1/1000), n), whose lower end is shifted already, is shifted again, and 0 comes after
-  /// it.
-  static Schedule twice_shifted(int steps, double a) {
-    check_steps(steps);
-    check_shift(a);
-    const double lowest = shift(1.0 / 1000, a);
-    std::vector<double> sigmas;
-    for (int i = 0; i < steps; ++i) sigmas.push_back(shift(1 - (1 - lowest) * i / std::max(steps - 1, 1), a));
-    sigmas.push_back(0);
-    return Schedule(std::move(sigmas));
-  }
-
   /// Every sigma through `shift(sigma, a)`.
   Schedule shifted(double a) const {
-    check_shift(a);
+    detail::require_shift(a);
     return map([a](double sigma) { return shift(sigma, a); });
   }
 
   /// Every sigma through `exponential_shift(sigma, mu)`.
   Schedule exponentially_shifted(double mu) const {
-    check_shift(std::exp(mu));
+    detail::require_shift(std::exp(mu));
     return map([mu](double sigma) { return exponential_shift(sigma, mu); });
   }
 
@@ -117,7 +118,7 @@ class Schedule {
   }
 
   /// Image to image: begins at exactly `sigma` and goes on with the sigmas below it. The state to begin with is
-  /// (1 - sigma) image + sigma noise, see `add_noise`.
+  /// `add_noise(image, noise, sigma)`.
   Schedule starting_at(double sigma) const {
     std::vector<double> rest{sigma};
     for (const double s : sigmas_) {
@@ -126,7 +127,9 @@ class Schedule {
     return Schedule(std::move(rest));
   }
 
-  /// Image to image as diffusers counts it: the last ceil(strength n) steps; strength 1 is the whole schedule.
+  /// Image to image as diffusers counts it: the first int(n - strength n) steps are left out; strength 1 is the
+  /// whole schedule. The state to begin with is `add_noise(image, noise, schedule[0])`.
+  /// Source: diffusers, pipeline_stable_diffusion_3_img2img.py, get_timesteps; FLUX's pipelines have the same.
   Schedule with_strength(double strength) const {
     require(strength > 0 && strength <= 1, errc::bad_schedule, "the strength lies above 0 and at most at 1");
     const auto skipped = static_cast<std::ptrdiff_t>(steps() - steps() * strength);
@@ -135,6 +138,8 @@ class Schedule {
 
   int steps() const noexcept { return static_cast<int>(sigmas_.size()) - 1; }
   double operator[](int i) const noexcept { return sigmas_[static_cast<std::size_t>(i)]; }
+  /// What the state is after i steps: (1 - s) image + s noise.
+  Mixture mixture(int i) const noexcept { return {1 - (*this)[i], (*this)[i]}; }
   const std::vector<double>& sigmas() const noexcept { return sigmas_; }
 
   /// The times at which a field is called, for `prepare`: every sigma but the last, as the sampler will pass it.
@@ -152,11 +157,6 @@ class Schedule {
                                           ", not " + std::to_string(steps));
     }
   }
-  static void check_shift(double a) {
-    if (!(a > 0 && std::isfinite(a))) {
-      throw Error(errc::bad_schedule, "a shift is a positive number, not " + std::to_string(a));
-    }
-  }
   template <class F>
   Schedule map(F f) const {
     std::vector<double> sigmas(sigmas_.size());
@@ -166,5 +166,31 @@ class Schedule {
 
   std::vector<double> sigmas_;
 };
+
+/// SD3 and SD3.5: linspace(1, shift(1/1000), n), whose lower end is shifted already, is shifted again, and 0 comes
+/// after it; so the last sigma before 0 is 0.0089286 for a = 3, however many steps there are.
+///     sd3_schedule(28)        diffusers, all models; the sd3.5 repo's SD3.5-medium (50 steps) and -large (40)
+///     sd3_schedule(4)         large-turbo
+///     sd3_schedule(50, 1)     the sd3.5 repo's SD3-medium
+/// Sources: diffusers, FlowMatchEulerDiscreteScheduler.set_timesteps when no sigmas are handed over; sd3.5,
+/// sd3_infer.py get_sigmas and CONFIGS, sd3_impls.py ModelSamplingDiscreteFlow. Errors: bad_schedule.
+inline Schedule sd3_schedule(int steps, double a = 3) {
+  detail::require_shift(a);
+  const double lowest = shift(1.0 / 1000, a);
+  std::vector<double> sigmas = Schedule::uniform(steps).sigmas();
+  for (int i = 0; i < steps; ++i)
+    sigmas[static_cast<std::size_t>(i)] = 1 - (1 - lowest) * i / std::max(steps - 1, 1);
+  return Schedule(std::move(sigmas)).shifted(a);
+}
+
+/// FLUX.1 dev, Krea, Kontext, Fill, Canny, Depth: linspace(1, 0, n + 1) shifted by mu(tokens), where `tokens`
+/// counts the packed tokens of the image that is drawn, (H/16) (W/16) for H x W pixels. Sources: flux, sampling.py,
+/// get_schedule; diffusers, pipeline_flux.py, calculate_shift: the same values.
+inline Schedule flux_schedule(int steps, Index tokens) {
+  return Schedule::uniform(steps).exponentially_shifted(flux_mu(tokens));
+}
+
+/// FLUX.1 schnell is not shifted: 1, 0.75, 0.5, 0.25, 0. Source: flux, cli.py (shift only if not schnell).
+inline Schedule flux_schnell_schedule(int steps = 4) { return Schedule::uniform(steps); }
 
 }  // namespace dit::inline DIT_ABI
