@@ -29,8 +29,12 @@ class Random(np.random.Generator):
     def weights(self, shapes, gain=1.0):
         """Nothing is zero: matrices keep their input's size times `gain`, biases are small, norms are near one."""
         return {name: self.tensor(*shape, scale=gain / np.prod(shape[1:]) ** 0.5) if len(shape) > 1
-                else self.tensor(*shape, scale=0.2, offset=float("norm" in name and name.endswith("weight")))
+                else self.tensor(*shape, scale=0.2, offset=float(is_norm(name)))
                 for name, shape in shapes.items()}
+
+
+def is_norm(name):
+    return ("norm" in name or ".ln_" in name) and name.endswith(("weight", "scale"))
 
 
 def save(name, tensors, script, seed=None):
