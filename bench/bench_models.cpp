@@ -7,14 +7,16 @@
 #include <vector>
 
 #include "dit/dit.hpp"
+#include "flop.hpp"
 #include "report.hpp"
 
 namespace {
 
 using dit::Index;
 
-/// Multiply-adds times two: 24 N d^2 + 4 N^2 d + 12 d^2 in a block of width d, and the layers around the blocks.
-double block_flop(double n, double d) { return 24 * n * d * d + 4 * n * n * d; }
+using dit::bench::block_flop;
+
+/// Multiply-adds times two: the blocks with their modulations, and the layers around them.
 template <class M>
 double model_flop(Index side) {
   constexpr dit::DiTConfig c = M::config;

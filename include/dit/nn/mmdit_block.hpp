@@ -26,16 +26,16 @@ struct JointBlock {
   }
 
   /// The block alone: c [B, 1, D] is the conditioning vector before its SiLU. errc::bad_condition unless there is
-  /// one for every sample.
+  /// one for every sample. What follows the workspace is passed on.
   template <int x_width, int context_width, class C, int c_width>
   void operator()(Tokens<R, x_width> x, Tokens<R, context_width> context, Tokens<C, c_width> c,
-                  Workspace& workspace) const {
+                  Workspace& workspace, std::same_as<Rope<R>> auto... turns) const {
     static_assert(c_width == width, "MMDiTBlock: the conditioning vector's width is not the block's width");
     const auto scope = workspace.scope();
     const auto silu_c = silu_condition(c, x.batch, workspace);
     const Modulations m{x_block.adaLN_modulation(silu_c, workspace),
                         context_block.adaLN_modulation(silu_c, workspace)};
-    static_cast<const Block&> (*this)(x, context, m, workspace);
+    static_cast<const Block&> (*this)(x, context, m, workspace, turns...);
   }
 
  protected:
