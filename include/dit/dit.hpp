@@ -56,8 +56,10 @@
 #include "dit/models/conditioned.hpp"
 #include "dit/models/dit.hpp"
 #include "dit/models/flux.hpp"
+#include "dit/models/flux_condition.hpp"
 #include "dit/models/mmdit.hpp"
 #include "dit/models/plain_dit.hpp"
+#include "dit/models/text_to_image.hpp"
 
 // Annex, sampling: time. Knows core only.
 #include "dit/sampling/ddim.hpp"
@@ -81,3 +83,5 @@
 #include "dit/io/names.hpp"
 #include "dit/io/safetensors.hpp"
 #include "dit/io/save.hpp"
+#include "dit/io/tensor.hpp"
+#include "dit/io/text.hpp"

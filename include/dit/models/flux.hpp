@@ -8,12 +8,11 @@
 #include <string_view>
 #include <vector>
 
-#include "dit/models/conditioned.hpp"
+#include "dit/models/flux_condition.hpp"
+#include "dit/models/text_to_image.hpp"
 #include "dit/nn/depatchify.hpp"
 #include "dit/nn/embed.hpp"
 #include "dit/nn/flux_block.hpp"
-#include "dit/nn/layout.hpp"
-#include "dit/nn/text.hpp"
 
 namespace dit::inline DIT_ABI {
 
@@ -63,17 +62,6 @@ struct FluxModulations : ModulationTable<R, config.width> {
   }
 };
 
-/// What a FLUX is told beside its latents.
-template <class T = float>
-struct FluxCondition {
-  Text<T> text;
-  std::vector<T> guidance{};  ///< a scale for every sample, or one for all; none where the model has no such input
-  /// Further channels of the latents [B, control_channels, H, W]. Canny, Depth: the encoded control image. Fill:
-  /// the encoded masked image, then the mask, see `fill_control`.
-  Tensor<T, 4> control{};
-  Tensor<T, 4> reference{};  ///< Kontext: the encoded reference image [B, C, H', W'], of any size
-};
-
 /// FLUX.1, a flow-matching transformer conditioned on text (src/flux/model.py):
 ///   X <- Linear(pack(x)),  T <- Linear(text)
 ///   c <- MLP2(features(1000 t)) + MLP2(features(1000 guidance)) + MLP2(pooled)
@@ -90,10 +78,11 @@ struct FluxCondition {
 /// guidance per sample, text of another width or without tokens, guidance where the model has none); bad_schedule
 /// (a time or guidance that is not finite); aliasing; busy; bad_state (no weights); out_of_memory.
 template <FluxConfig config_, class T = float>
-struct Flux : HasLayout {
+struct Flux : TextToImage<Flux<config_, T>, real<T>> {
   static constexpr FluxConfig config = config_;
   static constexpr int width = config.width;
   static constexpr int head_dim = width / config.heads;
+  static constexpr Index channels = config.channels;
   static constexpr std::string_view family = "flux";
   static_assert(config.width > 0 && config.heads > 0 && config.width % config.heads == 0,
                 "Flux: the number of heads does not divide the width");
@@ -181,37 +170,6 @@ struct Flux : HasLayout {
     next(final_layer.adaLN_modulation);
   }
 
-  /// v = Flux(x, c, condition) with the modulations of c and the embedding computed beforehand.
-  void operator()(View<const R, 4> x, const Modulations& m, const Embedded& condition, View<R, 4> v,
-                  Workspace& workspace) const {
-    const auto lease = workspace.lease();
-    require_images(x, config.patch, config.channels, v);
-    m.require_vectors(x.shape[0]);
-    forward(x, m, condition, v, workspace);
-  }
-
-  /// v = Flux(x, t, condition), everything computed anew: a Conditioned field does less from step to step.
-  void operator()(View<const R, 4> x, std::span<const R> t, const Condition& condition, View<R, 4> v,
-                  Workspace& workspace) const {
-    const auto lease = workspace.lease();
-    require_images(x, config.patch, config.channels, v);
-    require(static_cast<Index>(t.size()) == x.shape[0] && condition.text.samples() == x.shape[0],
-            errc::bad_condition, "there must be one time and one text per sample");
-    const auto embedded = or_out_of_memory("the text's embedding", [&] { return embed(condition, workspace); });
-    const auto scope = workspace.scope();
-    R* table = workspace.take<R>(Modulations::per_vector * x.shape[0]);
-    modulations(t, embedded, table, workspace);
-    forward(x, {{table, x.shape[0]}}, embedded, v, workspace);
-  }
-  /// The same with a result of its own.
-  Tensor<R, 4> operator()(View<const R, 4> x, std::span<const R> t, const Condition& condition,
-                          Workspace& workspace) const {
-    patch_grid(x, config.patch);
-    auto v = or_out_of_memory("the output", [&] { return Tensor<R, 4>(x.shape); });
-    (*this)(x, t, condition, v, workspace);
-    return v;
-  }
-
   /// The model's time for a sampler's sigma: the same.
   static R model_time(std::floating_point auto sigma) { return static_cast<R>(sigma); }
 
@@ -241,7 +199,7 @@ struct Flux : HasLayout {
     return std::max(embedding, arena_bytes<R>(Modulations::per_vector * batch) + std::max(modulating, forward));
   }
 
- private:
+  /// A pass whose arguments are known to fit, but for control and reference.
   void forward(View<const R, 4> x, const Modulations& m, const Embedded& condition, View<R, 4> v,
                Workspace& workspace) const {
     const Grid grid = patch_grid(x, config.patch), reference = condition.reference_grid();
@@ -271,6 +229,7 @@ struct Flux : HasLayout {
     final_layer(X, m.final_layer(), v, workspace);  // [B, C, H, W]
   }
 
+ private:
   /// to[b, to_first ...] <- from[b, from_first ...], `count` tokens of every sample.
   static void copy_tokens(Tokens<const R, width> from, Index from_first, Tokens<R, width> to, Index to_first,
                           Index count) {
@@ -281,8 +240,6 @@ struct Flux : HasLayout {
   }
 
   static void require_fit(View<const R, 4> x, const Embedded& condition) {
-    require(condition.samples() >= x.shape[0] && condition.tokens() > 0, errc::bad_condition,
-            "there must be a text for every sample");
     const auto control = View<const R, 4>(condition.control), reference = View<const R, 4>(condition.reference);
     if (config.control_channels > 0 || control.size() > 0) {
       const Shape<4> expected{condition.samples(), config.control_channels, x.shape[2], x.shape[3]};
@@ -338,29 +295,5 @@ struct Flux : HasLayout {
     store(X, img_in(packed), workspace);
   }
 };
-
-/// The control of FLUX.1-Fill: the encoded masked image [B, C, h, w], then for each latent the 8 x 8 pixels of the
-/// mask [B, 1, 8 h, 8 w] that it stands for, row by row; 1 is repainted (src/flux/sampling.py, prepare_fill;
-/// diffusers: pipeline_flux_fill.py, prepare_mask_latents). `scale` is the autoencoder's 8. Errors:
-/// bad_input_shape.
-template <class T>
-Tensor<T, 4> fill_control(View<const T, 4> masked, View<const T, 4> mask, Index scale = 8) {
-  const auto [batch, channels, height, width] = masked.shape;
-  if (mask.shape != Shape<4>{batch, 1, scale * height, scale * width} || masked.size() == 0) {
-    throw Error(errc::bad_input_shape,
-                "a mask of " + to_string(mask.shape) + " for latents of " + to_string(masked.shape));
-  }
-  return or_out_of_memory("the control", [&, b = batch, c = channels, h = height, w = width] {
-    Tensor<T, 4> control(b, c + scale * scale, h, w);
-    for (Index i = 0; i < b; ++i) {
-      T* to = std::copy_n(masked[i].data, masked[i].size(), control.data() + i * (c + scale * scale) * h * w);
-      for (Index p = 0; p < scale * scale; ++p)
-        for (Index r = 0; r < h; ++r)
-          for (Index s = 0; s < w; ++s)
-            *to++ = mask[i].data[(r * scale + p / scale) * w * scale + s * scale + p % scale];
-    }
-    return control;
-  });
-}
 
 }  // namespace dit::inline DIT_ABI

@@ -8,13 +8,11 @@
 #include <span>
 #include <string_view>
 
-#include "dit/models/conditioned.hpp"
+#include "dit/models/text_to_image.hpp"
 #include "dit/nn/depatchify.hpp"
 #include "dit/nn/embed.hpp"
-#include "dit/nn/layout.hpp"
 #include "dit/nn/mmdit_block.hpp"
 #include "dit/nn/patchify.hpp"
-#include "dit/nn/text.hpp"
 
 namespace dit::inline DIT_ABI {
 
@@ -100,9 +98,10 @@ struct MMDiTBlocks {
 /// Errors: bad_input_shape; bad_condition (not a time and a text per sample, text of another width or without
 /// tokens); bad_schedule (a time that is not finite); aliasing; busy; bad_state (no weights); out_of_memory.
 template <MMDiTConfig config_, class T = float>
-struct MMDiT : HasLayout {
+struct MMDiT : TextToImage<MMDiT<config_, T>, real<T>> {
   static constexpr MMDiTConfig config = config_;
   static constexpr int width = config.width;
+  static constexpr Index channels = config.in_channels;
   static constexpr std::string_view family = "mmdit";
   static_assert(config.width > 0 && config.heads > 0 && config.width % config.heads == 0,
                 "MMDiT: the number of heads does not divide the width");
@@ -174,39 +173,6 @@ struct MMDiT : HasLayout {
     return set;
   }
 
-  /// v = MMDiT(x, c, text) with the modulations of c and the text's embedding computed beforehand.
-  void operator()(View<const R, 4> x, const Modulations& m, const Embedded& text, View<R, 4> v,
-                  Workspace& workspace, const BlockSet& skipped = {}) const {
-    const auto lease = workspace.lease();
-    require_images(x, config.patch, config.in_channels, v);
-    m.require_vectors(x.shape[0]);
-    require(text.samples() >= x.shape[0] && text.tokens() > 0, errc::bad_condition,
-            "there must be a text for every sample");
-    forward(x, m, text, v, workspace, skipped);
-  }
-
-  /// v = MMDiT(x, t, text), everything computed anew: a Conditioned field does less from step to step.
-  void operator()(View<const R, 4> x, std::span<const R> t, const Text<R>& text, View<R, 4> v,
-                  Workspace& workspace) const {
-    const auto lease = workspace.lease();
-    require_images(x, config.patch, config.in_channels, v);
-    require(static_cast<Index>(t.size()) == x.shape[0] && text.samples() == x.shape[0], errc::bad_condition,
-            "there must be one time and one text per sample");
-    const auto embedded = or_out_of_memory("the text's embedding", [&] { return embed(text, workspace); });
-    const auto scope = workspace.scope();
-    R* table = workspace.take<R>(Modulations::per_vector * x.shape[0]);
-    modulations(t, embedded, table, workspace);
-    forward(x, {{table, x.shape[0]}}, embedded, v, workspace, {});
-  }
-  /// The same with a result of its own.
-  Tensor<R, 4> operator()(View<const R, 4> x, std::span<const R> t, const Text<R>& text,
-                          Workspace& workspace) const {
-    patch_grid(x, config.patch);
-    auto v = or_out_of_memory("the output", [&] { return Tensor<R, 4>(x.shape); });
-    (*this)(x, t, text, v, workspace);
-    return v;
-  }
-
   /// The model's time for a sampler's sigma.
   static R model_time(std::floating_point auto sigma) { return 1000 * static_cast<R>(sigma); }
 
@@ -229,9 +195,9 @@ struct MMDiT : HasLayout {
     return std::max(embedding, arena_bytes<R>(Modulations::per_vector * batch) + std::max(modulating, forward));
   }
 
- private:
+  /// A pass whose arguments are known to fit.
   void forward(View<const R, 4> x, const Modulations& m, const Embedded& text, View<R, 4> v, Workspace& workspace,
-               const BlockSet& skipped) const {
+               const BlockSet& skipped = {}) const {
     const Grid grid = patch_grid(x, config.patch);
     const auto scope = workspace.scope();
     const auto X = take_tokens<R, width>(x.shape[0], grid.count(), workspace);
