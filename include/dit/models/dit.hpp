@@ -129,7 +129,10 @@ struct DiT : HasLayout {
     const auto scope = workspace.scope();
     const auto c = take_tokens<R, width>(rows, 1, workspace);
     store(c, t_embedder(t, frequency_divisor(), workspace), workspace);
-    y_embedder.add_to(c, y);
+    const auto batch = static_cast<Index>(y.size());
+    for (Index first = 0; first < rows; first += batch) {
+      y_embedder.add_to(Tokens<R, width>{c.data + first * width, batch, 1}, y);
+    }
     silu(c.data, c.size(), c.data);
     for (const auto& block : blocks) {
       block.adaLN_modulation(c, table, workspace);

@@ -76,7 +76,8 @@ struct FluxModulations : ModulationTable<R, config.width> {
 ///
 /// Errors: bad_input_shape (latents, control or reference that do not fit); bad_condition (not a time, a text and a
 /// guidance per sample, text of another width or without tokens, guidance where the model has none); bad_schedule
-/// (a time or guidance that is not finite); aliasing; busy; bad_state (no weights); out_of_memory.
+/// (a time that is not finite); bad_guidance (a guidance that is not); aliasing; busy; bad_state (no weights);
+/// out_of_memory.
 template <FluxConfig config_, class T = float>
 struct Flux : TextToImage<Flux<config_, T>, real<T>> {
   static constexpr FluxConfig config = config_;
@@ -134,6 +135,7 @@ struct Flux : TextToImage<Flux<config_, T>, real<T>> {
     Tensor<R, 4> control, reference;
 
     Grid reference_grid() const {
+      if (reference.size() == 0) return {};
       return {reference.dimension(2) / config.patch, reference.dimension(3) / config.patch};
     }
   };
@@ -195,7 +197,8 @@ struct Flux : TextToImage<Flux<config_, T>, real<T>> {
         arena_bytes<R>(batch * image * width) + decltype(final_layer)::arena(batch * image, strands);
     const std::size_t forward =
         2 * arena_bytes<R>(all * head_dim) + arena_bytes<R>(batch * all * width) +
-        std::max({doubles, SingleStreamBlock<config.block(), T>::arena(batch, all, strands), last});
+        std::max({doubles, last,
+                  config.single_blocks > 0 ? SingleStreamBlock<config.block(), T>::arena(batch, all, strands) : 0});
     return std::max(embedding, arena_bytes<R>(Modulations::per_vector * batch) + std::max(modulating, forward));
   }
 
@@ -240,6 +243,10 @@ struct Flux : TextToImage<Flux<config_, T>, real<T>> {
   }
 
   static void require_fit(View<const R, 4> x, const Embedded& condition) {
+    if (x.shape[1] != config.channels) {
+      throw Error(errc::bad_input_shape, "latents of " + to_string(x.shape) + " where " +
+                                             std::to_string(config.channels) + " channels are expected");
+    }
     const auto control = View<const R, 4>(condition.control), reference = View<const R, 4>(condition.reference);
     if (config.control_channels > 0 || control.size() > 0) {
       const Shape<4> expected{condition.samples(), config.control_channels, x.shape[2], x.shape[3]};

@@ -56,14 +56,12 @@ struct LabelEmbedder {
 
   static constexpr void visit(auto&& f, auto&... self) { f("embedding_table.weight", self.embedding_table...); }
 
-  /// x[b] <- x[b] + E[labels[b]], the labels starting anew where the batch has more samples. errc::bad_condition
-  /// for a label outside [0, classes).
+  /// x[b] <- x[b] + E[labels[b]]; errc::bad_condition for a label outside [0, classes).
   void add_to(Tokens<R, width> x, std::span<const int> labels) const {
-    const auto count = static_cast<Index>(labels.size());
-    require(count > 0 && x.batch % count == 0 && x.count == 1, errc::bad_condition,
+    require(static_cast<Index>(labels.size()) == x.batch && x.count == 1, errc::bad_condition,
             "there must be one label per sample");
     for (Index b = 0; b < x.batch; ++b) {
-      const int label = labels[static_cast<std::size_t>(b % count)];
+      const int label = labels[static_cast<std::size_t>(b)];
       if (label < 0 || label >= classes) {
         throw Error(errc::bad_condition, "class " + std::to_string(label) + " where the table has " +
                                              std::to_string(classes) + ", the null class included");

@@ -18,8 +18,8 @@ void init_adaln_zero(M& model, std::uint64_t seed) {
     const std::string name = path.str();
     const auto has = [&name](std::string_view part) { return name.find(part) != std::string::npos; };
     enum { zero, one, normal, uniform } kind = P::shape.size() == 1 ? one : uniform;
-    if (name.ends_with("bias") || has("adaLN_modulation") || has("adaln") || has("final_layer.linear") ||
-        has("depatchify"))
+    if (name.ends_with("bias") || has("adaLN_modulation") || has("adaln") || has("_mod.lin") ||
+        has("modulation.lin") || has("final_layer.linear") || has("depatchify"))
       kind = zero;
     else if (has("t_embedder") || has("y_embedder"))
       kind = normal;

@@ -22,14 +22,16 @@ constexpr std::size_t weight_bytes() {
   return bytes;
 }
 
-/// What a pass of the model over `batch` latents of `shape` = {H, W} takes, on an executor with `strands` strands:
+/// What a pass of the model over `batch` latents of `shape` = {H, W} takes. What follows are the arguments of the
+/// model's `arena`: the number of text tokens, if it takes text, and the strands of the executor.
 ///     constexpr Plan p = plan<DiT<dit_xl_2>>(1, {32, 32}, 2);
+///     constexpr Plan q = plan<MMDiT<sd3_medium>>(1, {128, 128}, /*text=*/154, /*strands=*/2);
 ///     Workspace workspace(2, p.arena);   // the first pass does not allocate either
-template <class M, std::size_t rank>
-constexpr Plan plan(Index batch, const Index (&shape)[rank], int strands) {
+template <class M, std::size_t rank, class... Arguments>
+constexpr Plan plan(Index batch, const Index (&shape)[rank], Arguments... arguments) {
   Shape<rank> extents{};
   for (std::size_t i = 0; i < rank; ++i) extents[i] = shape[i];
-  return {weight_bytes<M>(), M::arena(batch, extents, strands)};
+  return {weight_bytes<M>(), M::arena(batch, extents, arguments...)};
 }
 
 }  // namespace dit::inline DIT_ABI
