@@ -298,6 +298,65 @@ TYPED_TEST(Gemm, SourcesEqualTheirFormulaFollowedByAPlainGemm) {
   }
 }
 
+/// Rows of `depth` numbers with `gap` NaN after each.
+template <class T>
+Numbers<T> with_gaps(const Numbers<T>& x, Index depth, Index gap) {
+  const Index rows = static_cast<Index>(x.size()) / depth;
+  Numbers<T> wide(count(rows * (depth + gap)), nan_of<T>);
+  for (Index r = 0; r < rows; ++r) std::copy_n(&x[count(r * depth)], depth, &wide[count(r * (depth + gap))]);
+  return wide;
+}
+
+TYPED_TEST(Gemm, ActivatesRowsWithGapsBetweenThem) {
+  using T = TypeParam;
+  Workspace workspace(2);
+  for (const Isa isa : isas()) {
+    const Kernels<T> k = with_small_blocks<T>(isa);
+    for (const auto& [rows, depth, gap] : {Shape<3>{1, 1, 3}, Shape<3>{19, 63, 1}, Shape<3>{45, 130, 17}}) {
+      const auto x = random_numbers<T>(rows * depth, 61), w = random_numbers<T>(20 * depth, 62);
+      const auto wide = with_gaps(x, depth, gap);
+      Numbers<T> active(x.size()), y(count(rows * 20), nan_of<T>);
+      k.activate(Activation::gelu_tanh, x.data(), rows * depth, active.data());
+      Numbers<double> exact, size;
+      loop(active, w, rows, depth, 20, exact, size);
+      gemm(ActivatedSource<T>{wide.data(), rows, depth, Activation::gelu_tanh, depth + gap}, packed(w, 20, depth),
+           StoreSink<T>{y.data(), 20}, workspace, k);
+      expect_product(y, exact, size, depth);
+      EXPECT_TRUE(same_bits(y, product(active, packed(w, 20, depth), workspace, k))) << text(isa);
+    }
+  }
+}
+
+TYPED_TEST(Gemm, SetsTwoSourcesSideBySide) {
+  using T = TypeParam;
+  Workspace workspace(2);
+  for (const Isa isa : isas()) {
+    const Kernels<T> k = with_small_blocks<T>(isa);
+    for (const auto& [rows, left, right] :
+         {Shape<3>{1, 1, 1}, Shape<3>{17, 64, 3}, Shape<3>{45, 5, 130}, Shape<3>{33, 48, 192}}) {
+      SCOPED_TRACE(text(isa) + " " + to_string(Shape<3>{rows, left, right}));
+      const Index depth = left + right;
+      const auto a = random_numbers<T>(rows * left, 63), b = random_numbers<T>(rows * right, 64);
+      const auto w = random_numbers<T>(21 * depth, 65);
+      Numbers<T> active(b.size()), both(count(rows * depth)), y(count(rows * 21), nan_of<T>);
+      k.activate(Activation::gelu_tanh, b.data(), rows * right, active.data());
+      for (Index r = 0; r < rows; ++r) {
+        std::copy_n(&a[count(r * left)], left, &both[count(r * depth)]);
+        std::copy_n(&active[count(r * right)], right, &both[count(r * depth + left)]);
+      }
+      Numbers<double> exact, size;
+      loop(both, w, rows, depth, 21, exact, size);
+      const auto wide_a = with_gaps(a, left, 5), wide_b = with_gaps(b, right, 9);
+      const ConcatSource<RowsSource<T>, ActivatedSource<T>> source{
+          {wide_a.data(), rows, left, left + 5}, {wide_b.data(), rows, right, Activation::gelu_tanh, right + 9}};
+      EXPECT_EQ(source.depth, depth);
+      gemm(source, packed(w, 21, depth), StoreSink<T>{y.data(), 21}, workspace, k);
+      expect_product(y, exact, size, depth);
+      EXPECT_TRUE(same_bits(y, product(both, packed(w, 21, depth), workspace, k)));
+    }
+  }
+}
+
 TYPED_TEST(Gemm, SinksEqualAPlainGemmFollowedByTheirFormula) {
   using T = TypeParam;
   const Index rows = 45, depth = 37, outputs = 83, stride = 90, samples = 5, per_sample = 9;

@@ -9,7 +9,8 @@ namespace {
 
 using namespace dit::test;
 
-const std::vector<Activation> activations{Activation::gelu_tanh, Activation::gelu_erf, Activation::silu};
+const std::vector<Activation> activations{Activation::gelu_tanh, Activation::gelu_erf, Activation::silu,
+                                          Activation::relu};
 
 long double exact(Activation activation, long double x) {
   switch (activation) {
@@ -19,6 +20,8 @@ long double exact(Activation activation, long double x) {
       return 0.5L * x * std::erfc(-x / std::sqrt(2.0L));
     case Activation::silu:
       return x / (1 + std::exp(-x));
+    case Activation::relu:
+      return x > 0 ? x : 0;
     case Activation::none:
       break;
   }
@@ -281,12 +284,100 @@ TYPED_TEST(Rows, DoNotDependOnAlignmentPlaceOrNeighboursAndStayWithinTheRow) {
   }
 }
 
+// Turning pairs of channels.
+
+/// Cosines and sines as `rotate` reads them: a pair has one angle, sines the sign of their lane.
+template <class T>
+struct Turns {
+  Numbers<T> cos, sin;
+
+  template <class Angle>
+  Turns(Index n, Angle&& angle) : cos(count(n)), sin(count(n)) {
+    for (Index i = 0; i < n; ++i) {
+      cos[count(i)] = static_cast<T>(std::cos(angle(i / 2)));
+      sin[count(i)] = static_cast<T>((i % 2 ? 1 : -1) * std::sin(angle(i / 2)));
+    }
+  }
+};
+const std::vector<Index> even_widths = [] {
+  std::vector<Index> w;
+  for (Index i = 2; i <= 70; i += 2) w.push_back(i);
+  w.push_back(128);
+  return w;
+}();
+
+TYPED_TEST(Rows, PairsAreTurnedAsInDoubleAtEveryWidth) {
+  using T = TypeParam;
+  for (const Isa isa : isas()) {
+    for (const Index n : even_widths) {
+      const auto x = random_numbers<T>(n, static_cast<unsigned>(n));
+      const Turns<T> t(n, [](Index k) { return 0.3 + 1.7 * static_cast<double>(k); });
+      Numbers<T> y(x.size(), nan_of<T>);
+      kernels<T>(isa).rotate(x.data(), t.cos.data(), t.sin.data(), n, y.data());
+      for (std::size_t i = 0; i < x.size(); i += 2) {
+        const long double a = x[i], b = x[i + 1], c = t.cos[i], s = t.sin[i + 1];
+        // Two roundings, each of half a unit of what is at most the sum of the terms' sizes.
+        const double bound = eps<T> * static_cast<double>(std::abs(a) + std::abs(b));
+        ASSERT_NEAR(static_cast<double>(y[i]), static_cast<double>(a * c - b * s), bound) << text(isa) << " " << n;
+        ASSERT_NEAR(static_cast<double>(y[i + 1]), static_cast<double>(a * s + b * c), bound)
+            << text(isa) << " " << n;
+      }
+    }
+  }
+}
+
+TYPED_TEST(Rows, PairsOfAngleZeroStayAsTheyAre) {
+  using T = TypeParam;
+  for (const Isa isa : isas()) {
+    for (const Index n : even_widths) {
+      const auto x = random_numbers<T>(n, 9, 1e3);
+      const Turns<T> t(n, [](Index) { return 0.; });
+      Numbers<T> y(x.size());
+      kernels<T>(isa).rotate(x.data(), t.cos.data(), t.sin.data(), n, y.data());
+      EXPECT_TRUE(same_bits(y, x)) << text(isa) << " " << n;
+    }
+  }
+}
+
+TYPED_TEST(Rows, PairsAreTurnedInPlaceAtAnyAlignmentAndNothingElseIsRead) {
+  using T = TypeParam;
+  for (const Isa isa : isas()) {
+    const Kernels<T>& k = kernels<T>(isa);
+    for (const Index n : even_widths) {
+      const auto x = random_numbers<T>(n, 10);
+      const Turns<T> t(n, [](Index i) { return 2.1 * static_cast<double>(i + 1); });
+      Numbers<T> expected(x.size());
+      k.rotate(x.data(), t.cos.data(), t.sin.data(), n, expected.data());
+      for (const Edge edge : {Edge::before, Edge::after}) {
+        Guarded<T> in(x, edge), cos(t.cos, edge), sin(t.sin, edge), out(n, edge);
+        k.rotate(in.data(), cos.data(), sin.data(), n, out.data());
+        ASSERT_TRUE(same_bits(out.numbers(), expected)) << text(isa) << " " << n;
+        k.rotate(in.data(), cos.data(), sin.data(), n, in.data());
+        ASSERT_TRUE(same_bits(in.numbers(), expected)) << text(isa) << " in place, " << n;
+      }
+      for (const Index offset : {1, 7, 15}) {  // among NaN, which would show wherever they were read
+        const auto among = [&](const Numbers<T>& values) {
+          Numbers<T> all(count(n + 32), nan_of<T>);
+          std::copy(values.begin(), values.end(), all.begin() + offset);
+          return all;
+        };
+        auto in = among(x);
+        const auto wanted = among(expected);
+        k.rotate(in.data() + offset, among(t.cos).data() + offset, among(t.sin).data() + offset, n,
+                 in.data() + offset);
+        ASSERT_TRUE(same_bits(in, wanted)) << text(isa) << " " << n << " at " << offset;
+      }
+    }
+  }
+}
+
 TYPED_TEST(Rows, AgreeAcrossInstructionSets) {
   using T = TypeParam;
   const Index rows = 5, n = 203;
   const auto x = random_numbers<T>(rows * n, 8, 2);
+  const Turns<T> turns(rows * n, [](Index k) { return static_cast<double>(k); });
   const auto all = [&](Isa isa) {
-    Numbers<T> y(count(6 * rows * n));
+    Numbers<T> y(count(7 * rows * n), T(0));
     const Kernels<T>& k = kernels<T>(isa);
     const T* null = nullptr;
     layer_norm(x.data(), rows, n, T(1e-6), null, null, y.data(), k);
@@ -295,6 +386,7 @@ TYPED_TEST(Rows, AgreeAcrossInstructionSets) {
     gelu_tanh(x.data(), rows * n, y.data() + 3 * rows * n, k);
     gelu_erf(x.data(), rows * n, y.data() + 4 * rows * n, k);
     silu(x.data(), rows * n, y.data() + 5 * rows * n, k);
+    k.rotate(x.data(), turns.cos.data(), turns.sin.data(), rows * n / 2 * 2, y.data() + 6 * rows * n);
     return y;
   };
   for (const Isa isa : isas()) EXPECT_LE(nmse(all(isa), all(Isa::portable)), 1e-12) << text(isa);
