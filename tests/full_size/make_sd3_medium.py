@@ -1,6 +1,6 @@
 """Stable Diffusion 3 medium at full size with random weights, in both layouts, and what diffusers says of it.
 
-    python3 make_sd3_medium.py FOLDER [DEPTH]    needs torch, diffusers, safetensors; 9 GB of disk, 14 GB of memory
+    python3 make_sd3_medium.py FOLDER [DEPTH]    needs torch, diffusers, safetensors; 9 GB of disk, 10 GB of memory
 
 Writes original.safetensors (one file in half precision, the transformer under its prefix beside parts of an
 autoencoder), diffusers/ (the same weights in half precision, in shards, written by diffusers), and io.safetensors:

@@ -22,7 +22,7 @@ std::vector<Wanted> wanted_tensors(const M& model) {
       [&wanted]<class P>(const Path& path, const P&) {
         std::string name = path.str();
         const bool derived = is_derived<M>(name);
-        wanted.push_back({std::move(name), {P::shape.begin(), P::shape.end()}, P::rows, derived});
+        wanted.push_back({std::move(name), {P::shape.begin(), P::shape.end()}, P::shape[0], derived});
       },
       model);
   return wanted;
