@@ -26,7 +26,10 @@
 
 // Floor 2, ops: the equations.
 #include "dit/ops/attention.hpp"
+#include "dit/ops/conv.hpp"
+#include "dit/ops/group_norm.hpp"
 #include "dit/ops/linear.hpp"
+#include "dit/ops/maps.hpp"
 #include "dit/ops/modulate.hpp"
 #include "dit/ops/norm.hpp"
 #include "dit/ops/patch.hpp"
@@ -36,10 +39,12 @@
 // Floor 3, nn: things with parameters.
 #include "dit/nn/adaln.hpp"
 #include "dit/nn/attention.hpp"
+#include "dit/nn/conv.hpp"
 #include "dit/nn/depatchify.hpp"
 #include "dit/nn/dit_block.hpp"
 #include "dit/nn/embed.hpp"
 #include "dit/nn/flux_block.hpp"
+#include "dit/nn/group_norm.hpp"
 #include "dit/nn/init.hpp"
 #include "dit/nn/layout.hpp"
 #include "dit/nn/linear.hpp"
@@ -49,10 +54,15 @@
 #include "dit/nn/norm.hpp"
 #include "dit/nn/patchify.hpp"
 #include "dit/nn/plan.hpp"
+#include "dit/nn/resnet_block.hpp"
+#include "dit/nn/sequence.hpp"
 #include "dit/nn/stream.hpp"
 #include "dit/nn/text.hpp"
+#include "dit/nn/tiles.hpp"
 
 // Floor 4, models: one paper per file.
+#include "dit/models/autoencoder_kl.hpp"
+#include "dit/models/autoencoder_tiny.hpp"
 #include "dit/models/conditioned.hpp"
 #include "dit/models/dit.hpp"
 #include "dit/models/flux.hpp"

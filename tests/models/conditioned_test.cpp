@@ -129,8 +129,7 @@ TYPED_TEST(Fields, AreGuidedInOneCallAsInTwoBitForBit) {
   Conditioned both(model, {3, 5, 10, 10}, workspace);
   both.prepare(std::vector<T>{T(0.5)});
   BatchedGuidance batched(both, Guidance{.scale = 3, .lo = 0.2, .hi = 0.8});
-  SequentialGuidance sequential(Conditioned(model, {3, 5}, workspace),
-                                Conditioned(model, {10, 10}, workspace),
+  SequentialGuidance sequential(Conditioned(model, {3, 5}, workspace), Conditioned(model, {10, 10}, workspace),
                                 Guidance{.scale = 3, .lo = 0.2, .hi = 0.8});
   Conditioned conditional(model, {3, 5}, workspace);
   for (const T t : {T(0.5), T(0.25), T(1)}) {

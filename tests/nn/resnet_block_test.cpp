@@ -171,6 +171,34 @@ TYPED_TEST(AutoencoderBlocks, AttendToAllPixels) {
 }
 TYPED_TEST(AutoencoderBlocks, AttendWithAHeadOf512Features) { expect_attention<512, 32, TypeParam>(9, 15); }
 
+// The pixels of a 512 x 512 image's latents, of which some are followed in double.
+TEST(AutoencoderBlock, AttendsWithAHeadOf512FeaturesTo4096Pixels) {
+  constexpr Index pixels = 64 * 64, d = 512;
+  const auto q = normal<float>(pixels * d, 1), k = normal<float>(pixels * d, 2), v = normal<float>(pixels * d, 3);
+  std::vector<float> keys = k, out = q;
+  Workspace workspace(2);
+  joint_attention<1>(workspace, Heads<float, d>{out.data(), keys.data(), v.data(), out.data(), 1, pixels, d, d});
+  EXPECT_EQ(workspace.high_water(), attention_arena<float>(1, 1, d, pixels, 2));
+  const auto at = [](const std::vector<float>& x, Index i, Index c) {
+    return static_cast<double>(x[static_cast<std::size_t>(i * d + c)]);
+  };
+  for (const Index i : {Index{0}, Index{1777}, pixels - 1}) {
+    std::vector<double> expected(d);
+    double total = 0;
+    for (Index j = 0; j < pixels; ++j) {
+      double score = 0;
+      for (Index c = 0; c < d; ++c) score += at(q, i, c) * at(k, j, c);
+      const double p = std::exp(score / std::sqrt(double{d}));
+      total += p;
+      for (Index c = 0; c < d; ++c) expected[static_cast<std::size_t>(c)] += p * at(v, j, c);
+    }
+    for (double& x : expected) x /= total;
+    EXPECT_TRUE(
+        close(std::vector<float>(out.begin() + i * d, out.begin() + (i + 1) * d), expected, one_layer<float>))
+        << i;
+  }
+}
+
 // Keys and values once, in the kernel's layout, and what a strand holds: no matrix of scores, however many pixels.
 constexpr std::size_t keys_and_values(Index pixels) {
   return std::size_t{2 * 512 * sizeof(float)} * static_cast<std::size_t>(pixels);

@@ -1,6 +1,8 @@
 /// What the compiler knows about a model before there is one. To compile is to pass.
 
 #include "dit/models/dit.hpp"
+#include "dit/models/flux.hpp"
+#include "dit/models/mmdit.hpp"
 #include "dit/models/plain_dit.hpp"
 #include "dit/nn/plan.hpp"
 
@@ -32,6 +34,34 @@ static_assert(tensor_count<DiT<dit_xl_2>>() == 292);
 static_assert(tensor_count<DiT<dit_s_8>>() == 132);
 static_assert(parameter_count<DiT<dit_xl_2, double>>() == parameter_count<DiT<dit_xl_2>>());
 
+// Stable Diffusion 3: official files store the position table, which is not learned.
+template <MMDiTConfig config>
+constexpr bool has(std::int64_t learned, std::int64_t stored, int tensors) {
+  using M = MMDiT<config>;
+  return parameter_count<M>() == stored && tensor_count<M>() == tensors &&
+         stored - std::int64_t{config.positions} * config.positions * config.width == learned;
+}
+static_assert(has<sd3_medium>(2'028'328'000, 2'084'951'104, 491));
+static_assert(has<sd3_5_medium>(2'243'171'520, 2'469'663'936, 665));
+static_assert(has<sd3_5_large>(8'056'627'520, 8'146'280'768, 923));
+
+template <FluxConfig config>
+constexpr bool has(std::int64_t stored, int tensors) {
+  using M = Flux<config>;
+  return parameter_count<M>() == stored && tensor_count<M>() == tensors;
+}
+static_assert(has<flux_dev>(11'901'408'320, 780) && has<flux_krea>(11'901'408'320, 780));
+static_assert(has<flux_kontext>(11'901'408'320, 780));
+static_assert(has<flux_schnell>(11'891'178'560, 776));
+static_assert(has<flux_fill>(11'902'391'360, 780));
+static_assert(has<flux_canny>(11'901'604'928, 780) && has<flux_depth>(11'901'604'928, 780));
+static_assert(flux_dev.in_features() == 64 && flux_fill.in_features() == 384 && flux_canny.in_features() == 128);
+
+// What time and text say to a model, numbers per vector: every block's chunks and the final layer's.
+static_assert(MMDiT<sd3_medium>::Modulations::per_vector == (23 * 12 + 8 + 2) * 1536);
+static_assert(MMDiT<sd3_5_medium>::Modulations::per_vector == (23 * 12 + 13 * 3 + 8 + 2) * 1536);
+static_assert(Flux<flux_dev>::Modulations::per_vector == (19 * 12 + 38 * 3 + 2) * 3072);
+
 // The article's: 4 D^2 for attention, 2 D d_ff, two AdaLN projections of 2 D c, and the biases.
 constexpr PlainDiTConfig article{
     .in_channels = 3, .patch = 2, .width = 72, .heads = 3, .mlp = 100, .depth = 2, .width_c = 40};
@@ -54,11 +84,24 @@ static_assert(plan<DiT<dit_xl_2>>(1, {32, 32}, 8).arena > one.arena);
 static_assert(plan<DiT<dit_xl_2, double>>(1, {32, 32}, 1).arena == 2 * one.arena);
 static_assert(plan<DiT<dit_xl_2>>(1, {64, 48}, 1).arena > one.arena);
 static_assert(plan<PlainDiT<article>>(2, {6, 10}, 2).arena > 0);
+constexpr Plan sd3 = plan<MMDiT<sd3_medium>>(1, {128, 128}, 154, 2);
+static_assert(sd3.weights >= 4ull * 2'084'951'104 && sd3.weights < 4ull * 2'086'000'000);
+static_assert(sd3.arena > (4096u + 154u) * 4 * 1536 * 4);  // q, k, v and the tokens
+static_assert(plan<MMDiT<sd3_medium>>(1, {128, 128}, 333, 2).arena > sd3.arena);
+static_assert(plan<MMDiT<sd3_5_medium>>(1, {128, 128}, 154, 2).arena > sd3.arena);  // a second attention
+static_assert(plan<Flux<flux_dev>>(1, {128, 128}, 512, 2, 4096).arena >
+              plan<Flux<flux_dev>>(1, {128, 128}, 512, 2).arena);  // a reference
+static_assert(plan<Flux<flux_dev>>(1, {128, 128}, 512, 2).total() < 52ull << 30);
 static_assert(weight_bytes<PlainDiT<article, double>>() == 2 * weight_bytes<PlainDiT<article>>());
 
 // Presets that differ elsewhere share their block's type.
 static_assert(std::is_same_v<decltype(DiT<dit_xl_2>::blocks), decltype(DiT<dit_xl_8>::blocks)>);
 static_assert(std::is_same_v<with_scalar<DiT<dit_s_2>, double>, DiT<dit_s_2, double>>);
+static_assert(std::is_same_v<with_scalar<MMDiT<sd3_5_medium>, double>, MMDiT<sd3_5_medium, double>>);
+static_assert(std::is_same_v<with_scalar<Flux<flux_fill>, double>, Flux<flux_fill, double>>);
+static_assert(std::is_same_v<Flux<flux_dev>, Flux<flux_kontext>> &&
+              std::is_same_v<Flux<flux_canny>, Flux<flux_depth>>);
+static_assert(std::is_same_v<decltype(Flux<flux_dev>::double_blocks), decltype(Flux<flux_schnell>::double_blocks)>);
 
 static_assert(dit_xl_2.out_channels() == 8 && dit_xl_2.labels() == 1001 && DiT<dit_xl_2>::null_class == 1000);
 
@@ -66,5 +109,8 @@ static_assert(dit_xl_2.out_channels() == 8 && dit_xl_2.labels() == 1001 && DiT<d
 static_assert(
     std::is_constructible_v<Conditioned<DiT<dit_s_8>>, const DiT<dit_s_8>&, std::vector<int>, Workspace&>);
 static_assert(!std::is_constructible_v<Conditioned<DiT<dit_s_8>>, DiT<dit_s_8>, std::vector<int>, Workspace&>);
+using Sd3 = MMDiT<sd3_medium>;
+static_assert(std::is_constructible_v<Conditioned<Sd3>, const Sd3&, Text<float>, Workspace&>);
+static_assert(!std::is_constructible_v<Conditioned<Sd3>, Sd3, Text<float>, Workspace&>);
 
 }  // namespace

@@ -92,7 +92,7 @@ struct Piece {
   std::string name;
   Index rows = 0, first = 0, count = 0;
   std::string copies =
-      {};  ///< if every block has one: the name with {} for the block's number; `name` is block 0's
+      {};                  ///< if every block has one: the name with {} for the block's number; `name` is block 0's
   bool pointwise = false;  ///< a matrix is [out, in, 1, 1] there
 };
 
@@ -146,11 +146,11 @@ inline std::span<const NameRule> rules_of(std::span<const LayoutNames> layouts, 
   return {};
 }
 
-/// All of them, or those of one layout, in the order in which they are tried; bad_option if there is no such layout.
+/// All of them, or those of one layout, in the order in which they are tried; bad_option if there is no such
+/// layout.
 inline std::vector<LayoutNames> spellings(std::span<const LayoutNames> layouts, std::optional<Layout> asked) {
-  const bool has_original = std::any_of(layouts.begin(), layouts.end(), [](const LayoutNames& known) {
-    return known.layout == Layout::original;
-  });
+  const bool has_original = std::any_of(layouts.begin(), layouts.end(),
+                                        [](const LayoutNames& known) { return known.layout == Layout::original; });
   std::vector<LayoutNames> all;
   if (!has_original) all.push_back({Layout::original, {}});
   all.insert(all.end(), layouts.begin(), layouts.end());

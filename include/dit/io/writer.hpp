@@ -155,8 +155,10 @@ inline std::string make_header(const std::vector<TensorToWrite>& tensors, const 
       throw Error(errc::size_overflow, "the shape has more than 2^64 bits", {"", printable(tensor.name), {}});
     if (text.size() > 1) text += ",";
     text += json_string(tensor.name) + ":{\"dtype\":\"" + std::string(name(tensor.dtype)) + "\",\"shape\":[";
-    for (const std::uint64_t extent : tensor.shape)
-      text += (text.back() == '[' ? "" : ",") + std::to_string(extent);
+    for (const std::uint64_t extent : tensor.shape) {
+      if (text.back() != '[') text += ',';
+      text += std::to_string(extent);
+    }
     text += "],\"data_offsets\":[" + std::to_string(begin) + "," + std::to_string(begin + *bytes) + "]}";
     begin += *bytes;
   }

@@ -8,8 +8,7 @@
 
 /// The table of this instruction set.
 template <class T>
-inline constexpr Kernels<T> table{isa,          panel_rows<T>, Blocking{},        multiply<T>,
-                                  transpose<T>, add_bias<T>,   store_tile<T>,     add_gated<T>,
-                                  activate<T>,  statistics<T>, moments<T>,        normalise<T>,
-                                  rotate<T>,    softmax<T>,    online_softmax<T>, scale<T>,
-                                  divide<T>};
+inline constexpr Kernels<T> table{isa,         panel_rows<T>, Blocking{},   multiply<T>, transpose<T>,
+                                  add_bias<T>, store_tile<T>, add_gated<T>, activate<T>, statistics<T>,
+                                  moments<T>,  normalise<T>,  rotate<T>,    softmax<T>,  online_softmax<T>,
+                                  scale<T>,    divide<T>};

@@ -121,6 +121,39 @@ struct Grid {
         column_blocks((strips + 1) / 2, block.pairs) {}
 };
 
+/// The tiles of row block rb and column block cb. `a` holds the panels of the row block, `tiles` gemm_scratch
+/// numbers.
+template <class T, class Sink>
+void multiply_block(const Grid& grid, Index rb, Index cb, const T* a, const PackedMatrix<T>& weights,
+                    const Sink& sink, T* tiles, const Kernels<T>& k) {
+  const Index depth = weights.depth(), outputs = weights.rows();
+  const Index first_panel = grid.row_blocks.first(rb), end_panel = grid.row_blocks.first(rb + 1);
+  const Index first_row = grid.panels.first(first_panel), height = grid.panels.first(end_panel) - first_row;
+  const Index first_pair = grid.column_blocks.first(cb), end_pair = grid.column_blocks.first(cb + 1);
+  const bool whole = grid.depth_blocks.count == 1;  // or the tiles wait, [pair][row][tile_width]
+  for (Index db = 0; db < grid.depth_blocks.count; ++db) {
+    const Index begin = grid.depth_blocks.first(db);
+    const Index steps = std::min(depth, grid.depth_blocks.first(db + 1)) - begin;
+    const bool last = db + 1 == grid.depth_blocks.count;
+    for (Index pair = first_pair; pair < end_pair; ++pair) {
+      const T* const w = weights.strip(2 * pair) + begin * strip_width;
+      const int strips = static_cast<int>(std::min<Index>(2, weights.strips() - 2 * pair));
+      const Index column = 2 * pair * strip_width, columns = std::min(tile_width, outputs - column);
+      for (Index p = first_panel; p < end_panel; ++p) {
+        const Index row = grid.panels.first(p), panel_height = grid.panels.height(p);
+        if constexpr (requires { sink.prefetch(row, row, row, row); }) {
+          if (last) sink.prefetch(row, panel_height, column, columns);
+        }
+        T* const tile = whole ? tiles : tiles + ((pair - first_pair) * height + row - first_row) * tile_width;
+        k.multiply(static_cast<int>(panel_height), strips, steps,
+                   a + (row - first_row) * depth + begin * panel_height, w, strip_width, depth * strip_width,
+                   db > 0, tile);
+        if (last) sink.put(k, row, panel_height, column, columns, tile);
+      }
+    }
+  }
+}
+
 /// Numbers of scratch for a strand of a GEMM: the tiles that wait for the next block of k, or the only one that
 /// does not.
 constexpr Index gemm_scratch(Index rows, Index depth, const Blocking& block) {
@@ -128,6 +161,12 @@ constexpr Index gemm_scratch(Index rows, Index depth, const Blocking& block) {
   if (depth <= block.depth) return tallest_panel * tile_width;
   return std::min(rows, std::max(tallest_panel, block.numbers / Grid::steps(depth, block))) * block.pairs *
          tile_width;
+}
+
+inline void require_depth(Index rows, Index weights) {
+  if (rows == weights) return;  // not `require`, which would compose the sentence at every call
+  throw Error(errc::bad_input_shape,
+              "a linear layer of " + std::to_string(weights) + " inputs was given rows of " + std::to_string(rows));
 }
 
 template <class Source>
@@ -150,10 +189,7 @@ constexpr std::size_t gemm_arena(Index rows, Index depth, int strands, bool pack
 template <class T, class Source, class Sink>
 void gemm(const Source& source, const PackedMatrix<T>& weights, const Sink& sink, Workspace& workspace,
           const Kernels<T>& k = kernels<T>()) {
-  if (source.depth != weights.depth()) {  // not `require`, which would compose the sentence at every call
-    throw Error(errc::bad_input_shape, "a linear layer of " + std::to_string(weights.depth()) +
-                                           " inputs was given rows of " + std::to_string(source.depth));
-  }
+  detail::require_depth(source.depth, weights.depth());
   const Index rows = source.rows, depth = source.depth, outputs = weights.rows();
   if (rows == 0 || outputs == 0) return;
   const auto scope = workspace.scope();
@@ -173,30 +209,56 @@ void gemm(const Source& source, const PackedMatrix<T>& weights, const Sink& sink
   // Tasks in a row share their rows of A, which stay in L2 while W streams past.
   workspace.parallel_for(grid.row_blocks.count * grid.column_blocks.count, [&](Index task, int strand) {
     const Index rb = task / grid.column_blocks.count, cb = task % grid.column_blocks.count;
-    const Index first_panel = grid.row_blocks.first(rb), end_panel = grid.row_blocks.first(rb + 1);
-    const Index first_row = grid.panels.first(first_panel), height = grid.panels.first(end_panel) - first_row;
-    const Index first_pair = grid.column_blocks.first(cb), end_pair = grid.column_blocks.first(cb + 1);
-    T* const tiles = scratch + strand * scratch_size;  // [pair][row][tile_width], or one
-    const bool whole = grid.depth_blocks.count == 1;
-    for (Index db = 0; db < grid.depth_blocks.count; ++db) {
-      const Index begin = grid.depth_blocks.first(db);
-      const Index steps = std::min(depth, grid.depth_blocks.first(db + 1)) - begin;
-      const bool last = db + 1 == grid.depth_blocks.count;
-      for (Index pair = first_pair; pair < end_pair; ++pair) {
-        const T* const w = weights.strip(2 * pair) + begin * strip_width;
-        const int strips = static_cast<int>(std::min<Index>(2, weights.strips() - 2 * pair));
-        const Index column = 2 * pair * strip_width, columns = std::min(tile_width, outputs - column);
-        for (Index p = first_panel; p < end_panel; ++p) {
-          const Index row = grid.panels.first(p), panel_height = grid.panels.height(p);
-          if constexpr (requires { sink.prefetch(row, row, row, row); }) {
-            if (last) sink.prefetch(row, panel_height, column, columns);
-          }
-          T* const tile = whole ? tiles : tiles + ((pair - first_pair) * height + row - first_row) * tile_width;
-          k.multiply(static_cast<int>(panel_height), strips, steps, a + row * depth + begin * panel_height, w,
-                     strip_width, depth * strip_width, db > 0, tile);
-          if (last) sink.put(k, row, panel_height, column, columns, tile);
-        }
-      }
+    const T* const panels = a + grid.panels.first(grid.row_blocks.first(rb)) * depth;
+    detail::multiply_block(grid, rb, cb, panels, weights, sink, scratch + strand * scratch_size, k);
+  });
+}
+
+namespace detail {
+/// The most rows of a task.
+constexpr Index block_rows(Index rows, Index depth, const Blocking& block) {
+  return std::min<Index>(rows, std::max<Index>(16, block.numbers / Grid::steps(depth, block)));
+}
+/// Few rows are packed at one time, so that strands share them and divide the columns.
+constexpr bool few_rows(Index rows, Index depth, int strands, const Blocking& block) {
+  return rows < 2 * strands * block_rows(rows, depth, block);
+}
+}  // namespace detail
+
+/// Bytes of a Workspace that `gemm_in_blocks` uses while it runs.
+template <class T>
+constexpr std::size_t gemm_in_blocks_arena(Index rows, Index depth, int strands) {
+  constexpr Blocking block{};
+  if (detail::few_rows(rows, depth, strands, block)) return gemm_arena<T>(rows, depth, strands);
+  return static_cast<std::size_t>(strands) * (arena_bytes<T>(detail::block_rows(rows, depth, block) * depth) +
+                                              arena_bytes<T>(detail::gemm_scratch(rows, depth, block)));
+}
+
+/// The same as `gemm`, bit for bit, for very many rows: no more of them are packed at a time than stay in the
+/// caches, each block by the strand that multiplies it.
+template <class T, class Source, class Sink>
+void gemm_in_blocks(const Source& source, const PackedMatrix<T>& weights, const Sink& sink, Workspace& workspace,
+                    const Kernels<T>& k = kernels<T>()) {
+  const Index rows = source.rows, depth = source.depth;
+  const int strands = workspace.strands();
+  if (detail::few_rows(rows, depth, strands, k.blocking)) return gemm(source, weights, sink, workspace, k);
+  detail::require_depth(depth, weights.depth());
+  const auto scope = workspace.scope();
+  const detail::Grid grid(rows, depth, weights.strips(), k.panel_rows, k.blocking);
+  const auto padded = [](Index n) { return static_cast<Index>(arena_bytes<T>(n) / sizeof(T)); };
+  const Index panels_size = padded(detail::block_rows(rows, depth, k.blocking) * depth);
+  const Index scratch_size = padded(detail::gemm_scratch(rows, depth, k.blocking));
+  T* const panels = workspace.take<T>(panels_size * strands);
+  T* const scratch = workspace.take<T>(scratch_size * strands);
+  workspace.parallel_for(grid.row_blocks.count, [&](Index rb, int strand) {
+    T* const own = panels + strand * panels_size;
+    const Index first = grid.panels.first(grid.row_blocks.first(rb));
+    for (Index p = grid.row_blocks.first(rb); p < grid.row_blocks.first(rb + 1); ++p) {
+      const Index row = grid.panels.first(p);
+      source.pack(k, row, grid.panels.height(p), own + (row - first) * depth);
+    }
+    for (Index cb = 0; cb < grid.column_blocks.count; ++cb) {
+      detail::multiply_block(grid, rb, cb, own, weights, sink, scratch + strand * scratch_size, k);
     }
   });
 }

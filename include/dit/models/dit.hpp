@@ -74,7 +74,7 @@ struct DiTModulations : ModulationTable<R, config.width> {
 /// Errors: bad_input_shape; bad_condition (not a time and a class per sample, a class that is not in the table);
 /// bad_schedule (a time that is not finite); aliasing; busy; bad_state (no weights); out_of_memory.
 template <DiTConfig config_, class T = float>
-struct DiT : HasLayout {
+struct DiT : HasLayout<> {
   static constexpr DiTConfig config = config_;
   static constexpr int width = config.width;
   static constexpr int null_class = config.classes;
@@ -111,8 +111,8 @@ struct DiT : HasLayout {
   // Layouts differ in more than names (diffusers: models/embeddings.py, CombinedTimestepLabelEmbeddings;
   // attention.py, BasicTransformerBlock): the space between the time frequencies, and the eps of each block's
   // second norm.
-  double frequency_divisor() const { return layout() == Layout::original ? 128 : 127; }
-  double mlp_norm_eps() const { return layout() == Layout::original ? 1e-6 : 1e-5; }
+  double frequency_divisor() const { return this->layout() == Layout::original ? 128 : 127; }
+  double mlp_norm_eps() const { return this->layout() == Layout::original ? 1e-6 : 1e-5; }
 
   /// Tensors that follow from the config: a checkpoint may leave them out.
   static constexpr std::array<std::string_view, 1> derived{"pos_embed"};

@@ -12,7 +12,7 @@ namespace dit::inline DIT_ABI {
 /// A velocity model v(x, t, condition) on latents [B, C, H, W]. `Model` has `Condition`, `embed` it once, computes
 /// `modulations` for any number of times, and goes `forward` with both.
 template <class Model, class R>
-struct TextToImage : HasLayout {
+struct TextToImage : HasLayout<> {
   /// v = Model(x, c, condition) with the modulations of c and the embedding computed beforehand; `options` are the
   /// model's.
   template <class M = Model, class... Options>

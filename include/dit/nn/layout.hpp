@@ -10,14 +10,15 @@ enum class Layout {
   diffusers,  ///< huggingface/diffusers
 };
 
-/// A model that remembers where its weights came from, to be saved as they were.
+/// A model that remembers where its weights came from, to be saved as they were. Its own names are those of `own`.
+template <Layout own = Layout::original>
 class HasLayout {
  public:
   void set_layout(Layout layout) { layout_ = layout; }
   Layout layout() const { return layout_; }
 
  private:
-  Layout layout_ = Layout::original;
+  Layout layout_ = own;
 };
 
 }  // namespace dit::inline DIT_ABI

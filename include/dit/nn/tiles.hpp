@@ -7,6 +7,7 @@
 
 #include "dit/core/error.hpp"
 #include "dit/core/tensor.hpp"
+#include "dit/core/workspace.hpp"
 
 namespace dit::inline DIT_ABI {
 
@@ -17,6 +18,66 @@ struct Tiles {
   constexpr Index count() const { return (length + step - 1) / step; }
   constexpr Index first(Index i) const { return i * step; }
   constexpr Index size(Index i) const { return std::min(tile, length - first(i)); }
+};
+
+/// Puts square tiles of `side` pixels, cut off at the ends, together to an image [C, H, W]: row by row, from the
+/// left. Where a tile overlaps the one above it or on its left, by a quarter of the side, it goes over from what
+/// that became there to its own, linearly (diffusers: AutoencoderKL.tiled_decode, blend_v, blend_h).
+template <class T>
+class BlendedTiles {
+ public:
+  /// Takes its memory from the caller's scope: the right margin of the last tile, the lower ones of the last row.
+  BlendedTiles(View<T, 3> image, Index side, Index columns, Workspace& workspace)
+      : image_(image),
+        side_(side),
+        left_(workspace.take<T>(margin(image.shape[0], side))),
+        above_(workspace.take<T>(margin(image.shape[0], side) * columns)) {}
+
+  static constexpr std::size_t arena(Index channels, Index side, Index columns) {
+    return arena_bytes<T>(margin(channels, side)) + arena_bytes<T>(margin(channels, side) * columns);
+  }
+
+  /// The tile [C, height, width] in row i and column j; it is written over.
+  void put(Index i, Index j, View<T, 3> tile, Workspace& workspace) const {
+    const Index channels = tile.shape[0], height = tile.shape[1], width = tile.shape[2];
+    const Index blend = side_ / 4, step = side_ - blend;
+    const Index rows = std::min(blend, height), columns = std::min(blend, width);  // that overlap
+    workspace.parallel_for(channels * height, [&](Index task, int) {
+      const Index c = task / height, y = task % height;
+      T* const row = tile.data + task * width;
+      T* const left = left_ + (c * side_ + y) * blend;
+      if (i > 0 && y < rows) mix(above(j, c, blend - rows + y), row, width, [=](Index) { return ratio(y, rows); });
+      if (j > 0) mix(left + blend - columns, row, columns, [=](Index x) { return ratio(x, columns); });
+      if (width >= blend) std::copy(row + width - blend, row + width, left);
+      if (y < step) {
+        std::copy(row, row + std::min(step, width),
+                  image_.data + (c * image_.shape[1] + i * step + y) * image_.shape[2] + j * step);
+      }
+    });
+    for (Index c = 0; c < channels; ++c) {
+      for (Index y = 0; y < rows; ++y) {
+        const T* const row = tile.data + (c * height + height - rows + y) * width;
+        std::copy(row, row + width, above(j, c, blend - rows + y));
+      }
+    }
+  }
+
+ private:
+  static constexpr Index margin(Index channels, Index side) { return channels * side * (side / 4); }
+  static T ratio(Index i, Index n) { return static_cast<T>(i) / static_cast<T>(n); }
+  template <class Share>
+  static void mix(const T* from, T* to, Index n, Share&& share) {
+    for (Index x = 0; x < n; ++x) to[x] = from[x] * (1 - share(x)) + to[x] * share(x);
+  }
+  /// A line of the lower margin of the last tile in column j.
+  T* above(Index j, Index c, Index line) const {
+    return above_ + ((j * image_.shape[0] + c) * (side_ / 4) + line) * side_;
+  }
+
+  View<T, 3> image_;
+  Index side_;
+  T* left_;
+  T* above_;
 };
 
 namespace detail {

@@ -1,0 +1,223 @@
+#pragma once
+/// Tiny autoencoders, whose decoders are quick enough for previews: TAESD and its relatives.
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <string_view>
+
+#include "dit/nn/conv.hpp"
+#include "dit/nn/layout.hpp"
+#include "dit/nn/plan.hpp"
+#include "dit/nn/sequence.hpp"
+#include "dit/nn/tiles.hpp"
+
+namespace dit::inline DIT_ABI {
+
+struct AutoencoderTinyConfig {
+  int latent_channels = 4;
+  int width = 64;
+  int image_channels = 3;
+};
+
+inline constexpr AutoencoderTinyConfig taesd{};  ///< SD 1.x, DiT; taesdxl has the same shape
+inline constexpr AutoencoderTinyConfig taesd3{.latent_channels = 16};
+inline constexpr AutoencoderTinyConfig taef1{.latent_channels = 16};
+
+/// x <- ReLU(x + conv_4(ReLU(conv_2(ReLU(conv_0(x))))))
+template <int channels, class T = float>
+struct TinyBlock {
+  using R = real<T>;
+  using scalar = T;
+  template <class U>
+  using with_scalar = TinyBlock<channels, U>;
+
+  using Conv = Conv2d<channels, channels, 3, T>;
+  Sequence<Conv, Nothing, Conv, Nothing, Conv> conv;
+
+  static constexpr void visit(auto&& f, auto&... self) { f("conv", self.conv...); }
+
+  void operator()(Maps<R, channels> x, Workspace& workspace) const {
+    const auto scope = workspace.scope();
+    const auto h = take_maps<R, channels>(x.height, x.width, workspace);
+    const auto g = take_maps<R, channels>(x.height, x.width, workspace);
+    store(h, relu(conv.template get<0>()(x)), workspace);
+    store(g, relu(conv.template get<2>()(h)), workspace);
+    add(x, relu(conv.template get<4>()(g)), workspace);
+  }
+
+  static constexpr std::size_t arena(Index height, Index width, int strands) {
+    return 2 * arena_bytes<R>(height * width * channels) + Conv::arena(height, width, strands);
+  }
+};
+
+/// The layers of a tiny decoder, of which those without parameters only take numbers (diffusers:
+/// models/autoencoders/vae.py, DecoderTiny; madebyollin/taesd):
+///   conv, ReLU, 3 x (3 blocks, upsample, conv), block, conv
+template <AutoencoderTinyConfig config, class T = float>
+struct TinyDecoder {
+  static constexpr int width = config.width;
+  using R = real<T>;
+  using scalar = T;
+  template <class U>
+  using with_scalar = TinyDecoder<config, U>;
+
+  Conv2d<config.latent_channels, width, 3, T> conv_in;
+  std::array<std::array<TinyBlock<width, T>, 3>, 3> blocks;
+  std::array<Conv2d<width, width, 3, T, /*has_bias=*/false>, 3> upsamplers;
+  TinyBlock<width, T> last_block;
+  Conv2d<width, config.image_channels, 3, T> conv_out;
+
+  static constexpr void visit(auto&& f, auto&... self) {
+    f(0, self.conv_in...);
+    for (std::size_t stage = 0; stage < 3; ++stage) {
+      const int first = 2 + 5 * static_cast<int>(stage);
+      for (std::size_t i = 0; i < 3; ++i) f(first + static_cast<int>(i), self.blocks[stage][i]...);
+      f(first + 4, self.upsamplers[stage]...);
+    }
+    f(17, self.last_block...);
+    f(18, self.conv_out...);
+  }
+
+  /// z [h, w, C] -> image [channels, 8 h, 8 w]
+  void operator()(Maps<const R, config.latent_channels> z, View<R, 3> image, Workspace& workspace) const {
+    const auto scope = workspace.scope();
+    R* memory[2] = {workspace.take<R>(64 * z.pixels() * width), workspace.take<R>(16 * z.pixels() * width)};
+    Maps<R, width> x{memory[1], z.height, z.width};  // the first upsampling is from 1 to 0, the last as well
+    store(x, relu(conv_in(z)), workspace);
+    for (std::size_t stage = 0; stage < 3; ++stage) {
+      for (const auto& block : blocks[stage]) block(x, workspace);
+      const Maps<R, width> larger{memory[stage % 2], 2 * x.height, 2 * x.width};
+      store(larger, upsamplers[stage](upsample(x)), workspace);
+      x = larger;
+    }
+    last_block(x, workspace);
+    store_planes(image, conv_out(x), workspace, 2, -1);  // [0, 1] to [-1, 1]
+  }
+
+  static constexpr std::size_t arena(Index h, Index w, int strands) {
+    std::size_t most = decltype(conv_in)::arena(h, w, strands);
+    for (const Index by : {1, 2, 4, 8}) {
+      most = std::max(most, TinyBlock<width, T>::arena(by * h, by * w, strands));
+      if (by > 1) most = std::max(most, conv_arena<R>(by * h, by * w, width, 3, strands));
+    }
+    return arena_bytes<R>(64 * h * w * width) + arena_bytes<R>(16 * h * w * width) + most;
+  }
+};
+
+/// The decoding half of a tiny autoencoder, from the latents of a diffusion model (which are not to be scaled) to
+/// images [B, 3, 8 h, 8 w], about [-1, 1]; quick enough for a preview at every step.
+///
+///     const auto preview = load<AutoencoderTiny<taef1>>("taef1/diffusion_pytorch_model.safetensors");
+///     Tensor<float, 4> images = preview.decode(latents, workspace);
+///
+/// Samples are decoded one after the other. Errors: bad_input_shape; bad_option; aliasing; busy; bad_state (no
+/// weights); out_of_memory.
+template <AutoencoderTinyConfig config_, class T = float>
+struct AutoencoderTiny : HasLayout<Layout::diffusers> {
+  static constexpr AutoencoderTinyConfig config = config_;
+  static constexpr int channels = config.latent_channels;
+  static constexpr Index factor = 8;
+  static constexpr std::string_view family = "autoencoder_tiny";
+  static_assert(config.latent_channels > 0 && config.width > 0 && config.image_channels > 0,
+                "AutoencoderTiny: channels must be positive");
+  using R = real<T>;
+  using scalar = T;
+  template <class U>
+  using with_scalar = AutoencoderTiny<config, U>;
+
+  struct Layers {
+    TinyDecoder<config, T> layers;
+    static constexpr void visit(auto&& f, auto&... self) { f("layers", self.layers...); }
+  };
+  Layers decoder;
+
+  static constexpr void visit(auto&& f, auto&... self) { f("decoder", self.decoder...); }
+
+  /// images = 2 layers(3 tanh(latents / 3)) - 1
+  void decode(View<const R, 4> latents, View<R, 4> images, Workspace& workspace) const {
+    const auto lease = workspace.lease();
+    detail::require_decodes(latents, images, image_shape(latents));
+    for (Index b = 0; b < latents.shape[0]; ++b) {
+      decode_window(latents[b], 0, 0, latents.shape[2], latents.shape[3], images[b], workspace);
+    }
+  }
+  /// The same with a result of its own.
+  Tensor<R, 4> decode(View<const R, 4> latents, Workspace& workspace) const {
+    auto images = or_out_of_memory("the images", [&] { return Tensor<R, 4>(image_shape(latents)); });
+    decode(latents, images, workspace);
+    return images;
+  }
+
+  /// The same in tiles of tile x tile latents: each overlaps its neighbours by an eighth, where they go over into
+  /// one another linearly (diffusers: AutoencoderTiny with tile_latent_min_size = tile, tile_overlap_factor =
+  /// 0.125). Errors: bad_option unless 8 divides `tile`.
+  void decode_tiled(View<const R, 4> latents, View<R, 4> images, Workspace& workspace, Index tile = 64) const {
+    const auto lease = workspace.lease();
+    detail::require_decodes(latents, images, image_shape(latents));
+    require(tile > 0 && tile % 8 == 0 && tile < (Index{1} << 20), errc::bad_option,
+            "the side of a tile must be a multiple of 8");
+    for (Index b = 0; b < latents.shape[0]; ++b) tiled(latents[b], tile, images[b], workspace);
+  }
+  Tensor<R, 4> decode_tiled(View<const R, 4> latents, Workspace& workspace, Index tile = 64) const {
+    auto images = or_out_of_memory("the images", [&] { return Tensor<R, 4>(image_shape(latents)); });
+    decode_tiled(latents, images, workspace, tile);
+    return images;
+  }
+
+  /// Workspace bytes of decoding latents [batch, channels, h, w], shape = {h, w}, whole or in tiles.
+  static constexpr std::size_t arena(Index, Shape<2> shape, int strands) {
+    return arena_bytes<R>(shape[0] * shape[1] * channels) +
+           TinyDecoder<config, T>::arena(shape[0], shape[1], strands);
+  }
+  static constexpr std::size_t tiled_arena(Shape<2> shape, int strands, Index tile = 64) {
+    return arena_bytes<R>(config.image_channels * factor * factor * tile * tile) +
+           detail::most_of_tiles(cut(shape[0], tile), cut(shape[1], tile), [strands](Index height, Index width) {
+             return arena(1, {height, width}, strands);
+           });
+  }
+
+ private:
+  static Shape<4> image_shape(View<const R, 4> latents) {
+    return detail::decoded_shape(latents, channels, config.image_channels, factor);
+  }
+  static constexpr Tiles cut(Index length, Index tile) { return {length, tile, tile / 8 * 7}; }
+
+  void decode_window(View<const R, 3> latents, Index top, Index left, Index height, Index width, View<R, 3> image,
+                     Workspace& workspace) const {
+    const auto scope = workspace.scope();
+    const auto z = take_maps<R, channels>(height, width, workspace);
+    read_planes(latents, top, left, z, [](R x) { return std::tanh(x / 3) * 3; });
+    decoder.layers(z, image, workspace);
+  }
+
+  void tiled(View<const R, 3> latents, Index tile, View<R, 3> image, Workspace& workspace) const {
+    const auto scope = workspace.scope();
+    const Tiles rows = cut(latents.shape[1], tile), columns = cut(latents.shape[2], tile);
+    R* const memory = workspace.take<R>(config.image_channels * factor * factor * tile * tile);
+    // How much of a tile's pixel i along an axis is the tile's own.
+    const auto share = [last = static_cast<R>(factor * tile / 8 - 1)](Index number, Index i) {
+      return number == 0 ? R(1) : std::min(R(1), static_cast<R>(i) / last);
+    };
+    for (Index i = 0; i < rows.count(); ++i) {
+      for (Index j = 0; j < columns.count(); ++j) {
+        const Index height = factor * rows.size(i), width = factor * columns.size(j);
+        const View<R, 3> one(memory, {config.image_channels, height, width});
+        decode_window(latents, rows.first(i), columns.first(j), rows.size(i), columns.size(j), one, workspace);
+        workspace.parallel_for(config.image_channels * height, [&](Index task, int) {
+          const Index c = task / height, y = task % height;
+          const R* const from = memory + task * width;
+          R* const to = image.data + (c * image.shape[1] + factor * rows.first(i) + y) * image.shape[2] +
+                        factor * columns.first(j);
+          for (Index x = 0; x < width; ++x) {
+            const R own = share(i, y) * share(j, x);
+            to[x] = own == 1 ? from[x] : own * from[x] + (1 - own) * to[x];
+          }
+        });
+      }
+    }
+  }
+
+};
+
+}  // namespace dit::inline DIT_ABI

@@ -1,0 +1,95 @@
+#pragma once
+/// Group normalisation: one pass for the statistics; the rest happens while a convolution reads the maps.
+
+#include <cmath>
+
+#include "dit/ops/linear.hpp"
+#include "dit/ops/maps.hpp"
+
+namespace dit::inline DIT_ABI {
+
+namespace detail {
+
+/// Pixels whose moments are taken in one go. What a float loses there is at most the share of the first pixel in
+/// the squares, pixels * epsilon of the variance: everything beyond is double.
+constexpr Panels moment_chunks(Index pixels) { return Panels(pixels, 256); }
+
+/// How many numbers, their mean, and the sum of the squares around it.
+struct Moments {
+  double count = 0, mean = 0, squares = 0;
+
+  /// As if they had been taken together (Chan, Golub, LeVeque 1979).
+  void merge(const Moments& other) {
+    const double all = count + other.count, apart = other.mean - mean;
+    mean += apart * (other.count / all);
+    squares += other.squares + apart * apart * (count * other.count / all);
+    count = all;
+  }
+};
+
+}  // namespace detail
+
+/// Bytes of a Workspace that `group_norm` keeps until its value ends, and those that it uses on the way.
+template <class T>
+constexpr std::size_t group_norm_held(Index channels) {
+  return 2 * arena_bytes<T>(channels);
+}
+template <class T>
+constexpr std::size_t group_norm_arena(Index pixels, Index channels, Index groups, int strands) {
+  return group_norm_held<T>(channels) + arena_bytes<detail::Moments>(detail::moment_chunks(pixels).count * groups) +
+         arena_bytes<T>(2 * channels * strands);
+}
+
+/// GN(x) = (x - mean) / sqrt(var + eps) * weight + bias, lazy. Mean and biased variance are those of a group of
+/// neighbouring channels, over all pixels (arXiv:1803.08494; torch.nn.GroupNorm). They are summed in an order that
+/// depends on the shape alone. Errors: bad_config for a negative or NaN eps.
+template <int groups, class T, int channels>
+Held<LazyMaps<T, channels>> group_norm(Maps<const T, channels> x, double eps, const T* weight, const T* bias,
+                                       Workspace& workspace) {
+  static_assert(groups > 0 && channels % groups == 0,
+                "group_norm: the number of groups does not divide the channels");
+  require(eps >= 0, errc::bad_config, "the eps of a norm must not be negative");
+  constexpr Index each = channels / groups;
+  const Kernels<T>& k = kernels<T>();
+  auto held = workspace.scope();
+  T* const scale = workspace.take<T>(channels);
+  T* const shift = workspace.take<T>(channels);
+
+  const auto scope = workspace.scope();
+  const Panels chunks = detail::moment_chunks(x.pixels());
+  auto* const moments = workspace.take<detail::Moments>(chunks.count * groups);
+  T* const sums = workspace.take<T>(2 * channels * workspace.strands());
+  workspace.parallel_for(chunks.count, [&](Index chunk, int strand) {
+    T* const sum = sums + 2 * channels * strand;
+    T* const squares = sum + channels;
+    const T* const first = x.data + chunks.first(chunk) * channels;
+    const Index pixels = chunks.height(chunk);
+    k.moments(first, pixels, channels, channels, sum, squares);
+    const double n = static_cast<double>(pixels);
+    for (Index g = 0; g < groups; ++g) {
+      detail::Moments all;
+      for (Index c = g * each; c < (g + 1) * each; ++c) {
+        const double s = static_cast<double>(sum[c]), q = static_cast<double>(squares[c]) - s * s / n;
+        const detail::Moments one{n, static_cast<double>(first[c]) + s / n, q < 0 ? 0 : q};
+        if (c == g * each)
+          all = one;
+        else
+          all.merge(one);
+      }
+      moments[chunk * groups + g] = all;
+    }
+  });
+  for (Index g = 0; g < groups; ++g) {
+    detail::Moments all = moments[g];
+    for (Index chunk = 1; chunk < chunks.count; ++chunk) all.merge(moments[chunk * groups + g]);
+    const double rstd = 1 / std::sqrt(all.squares / all.count + eps);
+    for (Index c = g * each; c < (g + 1) * each; ++c) {
+      const double factor = rstd * static_cast<double>(weight[c]);
+      scale[c] = static_cast<T>(factor);
+      shift[c] = static_cast<T>(static_cast<double>(bias[c]) - all.mean * factor);
+    }
+  }
+  return Held(std::move(held), LazyMaps<T, channels>{x, scale, shift});
+}
+
+}  // namespace dit::inline DIT_ABI
