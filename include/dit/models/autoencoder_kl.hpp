@@ -145,12 +145,20 @@ struct AutoencoderKLDecoder {
 ///     const auto vae = load<AutoencoderKL<sd3_vae>>("vae/diffusion_pytorch_model.safetensors", {.strict = true});
 ///     Tensor<float, 4> images = vae.decode(latents, workspace);   // [B, 3, 8 h, 8 w], about [-1, 1]
 ///
+///   images = Decoder(post_quant_conv(latents / scaling_factor + shift_factor))
+///
+/// for latents as diffusion models make them (diffusers: what its pipelines do around AutoencoderKL.decode, which
+/// takes the unscaled ones). `decode_tiled` is diffusers' tiled_decode with tile_latent_min_size = tile,
+/// tile_overlap_factor = 0.25: tiles overlap by a quarter, where they go over into one another linearly. Each is
+/// normalised by itself, so the result is not that of `decode`, unless the latents fit into one tile. diffusers'
+/// own tiles are of 64 latents for SD 1.x, of 128 for SD3 and FLUX.
+///
 /// Samples are decoded one after the other, so memory does not grow with the batch. Checkpoints hold the encoder as
 /// well; its tensors are left where they are.
 ///
 /// Errors: bad_input_shape; bad_option; aliasing; busy; bad_state (no weights); out_of_memory.
 template <AutoencoderKLConfig config_, class T = float>
-struct AutoencoderKL : HasLayout<Layout::diffusers> {
+struct AutoencoderKL : LatentDecoder<AutoencoderKL<config_, T>, real<T>, 4> {
   static constexpr AutoencoderKLConfig config = config_;
   static constexpr Index factor = config.factor();
   static constexpr std::string_view family = "autoencoder_kl";
@@ -158,6 +166,7 @@ struct AutoencoderKL : HasLayout<Layout::diffusers> {
                 "AutoencoderKL: channels and blocks must be positive");
   static_assert(config.scaling_factor_e5 > 0, "AutoencoderKL: the scaling factor must be positive");
   using R = real<T>;
+  using Base = LatentDecoder<AutoencoderKL, R, 4>;
   using scalar = T;
   template <class U>
   using with_scalar = AutoencoderKL<config, U>;
@@ -171,40 +180,6 @@ struct AutoencoderKL : HasLayout<Layout::diffusers> {
     f("post_quant_conv", self.post_quant_conv...);
   }
 
-  /// images = Decoder(post_quant_conv(latents / scaling_factor + shift_factor)), for latents as diffusion models
-  /// make them (diffusers: what its pipelines do around AutoencoderKL.decode, which takes the unscaled ones).
-  void decode(View<const R, 4> latents, View<R, 4> images, Workspace& workspace) const {
-    const auto lease = workspace.lease();
-    detail::require_decodes(latents, images, image_shape(latents));
-    for (Index b = 0; b < latents.shape[0]; ++b) {
-      decode_window(latents[b], 0, 0, latents.shape[2], latents.shape[3], images[b], workspace);
-    }
-  }
-  /// The same with a result of its own.
-  Tensor<R, 4> decode(View<const R, 4> latents, Workspace& workspace) const {
-    auto images = or_out_of_memory("the images", [&] { return Tensor<R, 4>(image_shape(latents)); });
-    decode(latents, images, workspace);
-    return images;
-  }
-
-  /// The same in tiles of tile x tile latents, for images that are too large to be decoded at once: each overlaps
-  /// its neighbours by a quarter, where they go over into one another linearly (diffusers: tiled_decode with
-  /// tile_latent_min_size = tile, tile_overlap_factor = 0.25). Tiles are normalised each by itself, so the result
-  /// is not that of `decode`, unless the latents fit into one tile. Its own tiles are of 64 for SD 1.x, of 128 for
-  /// SD3 and FLUX. Errors: bad_option unless 4 divides `tile`.
-  void decode_tiled(View<const R, 4> latents, View<R, 4> images, Workspace& workspace, Index tile = 64) const {
-    const auto lease = workspace.lease();
-    detail::require_decodes(latents, images, image_shape(latents));
-    require(tile > 0 && tile % 4 == 0 && tile < (Index{1} << 20), errc::bad_option,
-            "the side of a tile must be a multiple of 4");
-    for (Index b = 0; b < latents.shape[0]; ++b) tiled(latents[b], tile, images[b], workspace);
-  }
-  Tensor<R, 4> decode_tiled(View<const R, 4> latents, Workspace& workspace, Index tile = 64) const {
-    auto images = or_out_of_memory("the images", [&] { return Tensor<R, 4>(image_shape(latents)); });
-    decode_tiled(latents, images, workspace, tile);
-    return images;
-  }
-
   /// Workspace bytes of decoding latents [batch, channels, h, w], shape = {h, w}, whole or in tiles.
   static constexpr std::size_t arena(Index, Shape<2> shape, int strands) {
     const Index pixels = shape[0] * shape[1];
@@ -215,7 +190,7 @@ struct AutoencoderKL : HasLayout<Layout::diffusers> {
   }
   static constexpr std::size_t tiled_arena(Shape<2> shape, int strands, Index tile = 64) {
     if (shape[0] <= tile && shape[1] <= tile) return arena(1, shape, strands);
-    const Tiles rows = cut(shape[0], tile), columns = cut(shape[1], tile);
+    const Tiles rows = Base::cut(shape[0], tile), columns = Base::cut(shape[1], tile);
     return arena_bytes<R>(tile_size(tile)) +
            BlendedTiles<R>::arena(config.image_channels, factor * tile, columns.count()) +
            detail::most_of_tiles(rows, columns, [strands](Index height, Index width) {
@@ -223,12 +198,6 @@ struct AutoencoderKL : HasLayout<Layout::diffusers> {
            });
   }
 
- private:
-  static Shape<4> image_shape(View<const R, 4> latents) {
-    return detail::decoded_shape(latents, channels, config.image_channels, factor);
-  }
-
-  static constexpr Tiles cut(Index length, Index tile) { return {length, tile, tile / 4 * 3}; }
   static constexpr Index tile_size(Index tile) { return config.image_channels * factor * tile * factor * tile; }
 
   /// One image of a window of a sample's latents [C, H, W].
@@ -247,11 +216,12 @@ struct AutoencoderKL : HasLayout<Layout::diffusers> {
     decoder(z, image, workspace);
   }
 
-  void tiled(View<const R, 3> latents, Index tile, View<R, 3> image, Workspace& workspace) const {
+  /// One sample in tiles.
+  void decode_tiles(View<const R, 3> latents, Index tile, View<R, 3> image, Workspace& workspace) const {
     const Index h = latents.shape[1], w = latents.shape[2];
     if (h <= tile && w <= tile) return decode_window(latents, 0, 0, h, w, image, workspace);
     const auto scope = workspace.scope();
-    const Tiles rows = cut(h, tile), columns = cut(w, tile);
+    const Tiles rows = Base::cut(h, tile), columns = Base::cut(w, tile);
     R* const memory = workspace.take<R>(tile_size(tile));
     const BlendedTiles<R> blended(image, factor * tile, columns.count(), workspace);
     for (Index i = 0; i < rows.count(); ++i) {
@@ -262,7 +232,6 @@ struct AutoencoderKL : HasLayout<Layout::diffusers> {
       }
     }
   }
-
 };
 
 }  // namespace dit::inline DIT_ABI

@@ -111,10 +111,15 @@ struct TinyDecoder {
 ///     const auto preview = load<AutoencoderTiny<taef1>>("taef1/diffusion_pytorch_model.safetensors");
 ///     Tensor<float, 4> images = preview.decode(latents, workspace);
 ///
+///   images = 2 layers(3 tanh(latents / 3)) - 1
+///
+/// `decode_tiled` is diffusers' with tile_latent_min_size = tile, tile_overlap_factor = 0.125: tiles overlap by an
+/// eighth, where they go over into one another linearly.
+///
 /// Samples are decoded one after the other. Errors: bad_input_shape; bad_option; aliasing; busy; bad_state (no
 /// weights); out_of_memory.
 template <AutoencoderTinyConfig config_, class T = float>
-struct AutoencoderTiny : HasLayout<Layout::diffusers> {
+struct AutoencoderTiny : LatentDecoder<AutoencoderTiny<config_, T>, real<T>, 8> {
   static constexpr AutoencoderTinyConfig config = config_;
   static constexpr int channels = config.latent_channels;
   static constexpr Index factor = 8;
@@ -122,6 +127,7 @@ struct AutoencoderTiny : HasLayout<Layout::diffusers> {
   static_assert(config.latent_channels > 0 && config.width > 0 && config.image_channels > 0,
                 "AutoencoderTiny: channels must be positive");
   using R = real<T>;
+  using Base = LatentDecoder<AutoencoderTiny, R, 8>;
   using scalar = T;
   template <class U>
   using with_scalar = AutoencoderTiny<config, U>;
@@ -134,37 +140,6 @@ struct AutoencoderTiny : HasLayout<Layout::diffusers> {
 
   static constexpr void visit(auto&& f, auto&... self) { f("decoder", self.decoder...); }
 
-  /// images = 2 layers(3 tanh(latents / 3)) - 1
-  void decode(View<const R, 4> latents, View<R, 4> images, Workspace& workspace) const {
-    const auto lease = workspace.lease();
-    detail::require_decodes(latents, images, image_shape(latents));
-    for (Index b = 0; b < latents.shape[0]; ++b) {
-      decode_window(latents[b], 0, 0, latents.shape[2], latents.shape[3], images[b], workspace);
-    }
-  }
-  /// The same with a result of its own.
-  Tensor<R, 4> decode(View<const R, 4> latents, Workspace& workspace) const {
-    auto images = or_out_of_memory("the images", [&] { return Tensor<R, 4>(image_shape(latents)); });
-    decode(latents, images, workspace);
-    return images;
-  }
-
-  /// The same in tiles of tile x tile latents: each overlaps its neighbours by an eighth, where they go over into
-  /// one another linearly (diffusers: AutoencoderTiny with tile_latent_min_size = tile, tile_overlap_factor =
-  /// 0.125). Errors: bad_option unless 8 divides `tile`.
-  void decode_tiled(View<const R, 4> latents, View<R, 4> images, Workspace& workspace, Index tile = 64) const {
-    const auto lease = workspace.lease();
-    detail::require_decodes(latents, images, image_shape(latents));
-    require(tile > 0 && tile % 8 == 0 && tile < (Index{1} << 20), errc::bad_option,
-            "the side of a tile must be a multiple of 8");
-    for (Index b = 0; b < latents.shape[0]; ++b) tiled(latents[b], tile, images[b], workspace);
-  }
-  Tensor<R, 4> decode_tiled(View<const R, 4> latents, Workspace& workspace, Index tile = 64) const {
-    auto images = or_out_of_memory("the images", [&] { return Tensor<R, 4>(image_shape(latents)); });
-    decode_tiled(latents, images, workspace, tile);
-    return images;
-  }
-
   /// Workspace bytes of decoding latents [batch, channels, h, w], shape = {h, w}, whole or in tiles.
   static constexpr std::size_t arena(Index, Shape<2> shape, int strands) {
     return arena_bytes<R>(shape[0] * shape[1] * channels) +
@@ -172,16 +147,11 @@ struct AutoencoderTiny : HasLayout<Layout::diffusers> {
   }
   static constexpr std::size_t tiled_arena(Shape<2> shape, int strands, Index tile = 64) {
     return arena_bytes<R>(config.image_channels * factor * factor * tile * tile) +
-           detail::most_of_tiles(cut(shape[0], tile), cut(shape[1], tile), [strands](Index height, Index width) {
-             return arena(1, {height, width}, strands);
-           });
+           detail::most_of_tiles(Base::cut(shape[0], tile), Base::cut(shape[1], tile),
+                                 [strands](Index height, Index width) {
+                                   return arena(1, {height, width}, strands);
+                                 });
   }
-
- private:
-  static Shape<4> image_shape(View<const R, 4> latents) {
-    return detail::decoded_shape(latents, channels, config.image_channels, factor);
-  }
-  static constexpr Tiles cut(Index length, Index tile) { return {length, tile, tile / 8 * 7}; }
 
   void decode_window(View<const R, 3> latents, Index top, Index left, Index height, Index width, View<R, 3> image,
                      Workspace& workspace) const {
@@ -191,9 +161,10 @@ struct AutoencoderTiny : HasLayout<Layout::diffusers> {
     decoder.layers(z, image, workspace);
   }
 
-  void tiled(View<const R, 3> latents, Index tile, View<R, 3> image, Workspace& workspace) const {
+  /// One sample in tiles.
+  void decode_tiles(View<const R, 3> latents, Index tile, View<R, 3> image, Workspace& workspace) const {
     const auto scope = workspace.scope();
-    const Tiles rows = cut(latents.shape[1], tile), columns = cut(latents.shape[2], tile);
+    const Tiles rows = Base::cut(latents.shape[1], tile), columns = Base::cut(latents.shape[2], tile);
     R* const memory = workspace.take<R>(config.image_channels * factor * factor * tile * tile);
     // How much of a tile's pixel i along an axis is the tile's own.
     const auto share = [last = static_cast<R>(factor * tile / 8 - 1)](Index number, Index i) {
@@ -217,7 +188,6 @@ struct AutoencoderTiny : HasLayout<Layout::diffusers> {
       }
     }
   }
-
 };
 
 }  // namespace dit::inline DIT_ABI

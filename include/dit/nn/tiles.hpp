@@ -8,6 +8,7 @@
 #include "dit/core/error.hpp"
 #include "dit/core/tensor.hpp"
 #include "dit/core/workspace.hpp"
+#include "dit/nn/layout.hpp"
 
 namespace dit::inline DIT_ABI {
 
@@ -126,4 +127,51 @@ constexpr std::size_t most_of_tiles(const Tiles& rows, const Tiles& columns, Are
 }
 
 }  // namespace detail
+/// What decoders of latents have in common: `Model` decodes windows of one sample, whole or in tiles whose sides
+/// `parts` divides.
+template <class Model, class R, int parts>
+struct LatentDecoder : HasLayout<Layout::diffusers> {
+  /// images [B, C, factor h, factor w] of latents [B, c, h, w], one after the other: memory does not grow with the
+  /// batch. Errors: bad_input_shape, aliasing, busy.
+  void decode(View<const R, 4> latents, View<R, 4> images, Workspace& workspace) const {
+    const auto lease = workspace.lease();
+    detail::require_decodes(latents, images, image_shape(latents));
+    for (Index b = 0; b < latents.shape[0]; ++b) {
+      model().decode_window(latents[b], 0, 0, latents.shape[2], latents.shape[3], images[b], workspace);
+    }
+  }
+  /// The same with a result of its own.
+  Tensor<R, 4> decode(View<const R, 4> latents, Workspace& workspace) const {
+    auto images = or_out_of_memory("the images", [&] { return Tensor<R, 4>(image_shape(latents)); });
+    decode(latents, images, workspace);
+    return images;
+  }
+
+  /// The same in overlapping tiles of tile x tile latents, for images that are too large to be decoded at once.
+  /// Errors: bad_option besides, for a tile that cannot be cut.
+  void decode_tiled(View<const R, 4> latents, View<R, 4> images, Workspace& workspace, Index tile = 64) const {
+    const auto lease = workspace.lease();
+    detail::require_decodes(latents, images, image_shape(latents));
+    if (!(tile > 0 && tile % parts == 0 && tile < (Index{1} << 20))) {
+      throw Error(errc::bad_option, "the side of a tile must be a multiple of " + std::to_string(parts));
+    }
+    for (Index b = 0; b < latents.shape[0]; ++b) model().decode_tiles(latents[b], tile, images[b], workspace);
+  }
+  Tensor<R, 4> decode_tiled(View<const R, 4> latents, Workspace& workspace, Index tile = 64) const {
+    auto images = or_out_of_memory("the images", [&] { return Tensor<R, 4>(image_shape(latents)); });
+    decode_tiled(latents, images, workspace, tile);
+    return images;
+  }
+
+ protected:
+  /// Each tile overlaps the one before by 1 / parts of its side.
+  static constexpr Tiles cut(Index length, Index tile) { return {length, tile, tile / parts * (parts - 1)}; }
+
+ private:
+  const Model& model() const { return static_cast<const Model&>(*this); }
+  static Shape<4> image_shape(View<const R, 4> latents) {
+    return detail::decoded_shape(latents, Model::channels, Model::config.image_channels, Model::factor);
+  }
+};
+
 }  // namespace dit::inline DIT_ABI
