@@ -1,0 +1,17 @@
+/// Draws with Stable Diffusion 3 and 3.5, from the original single file or diffusers' folder:
+///
+///     python examples/dump_prompts.py stable-diffusion-3.5-medium "a fox in the snow" --negative "" --output
+///     fox.safetensors dit_sd3 --model stable-diffusion-3.5-medium --text fox.safetensors --seed 7 --preview 4
+///     dit_sd3 --model sd3_medium.safetensors --text fox.safetensors --schedule original --width 768 --height 1344
+
+#include "sd3.hpp"
+
+int main(int argc, char** argv) {
+  using namespace text_to_image;
+  using dit::AutoencoderKL, dit::AutoencoderTiny, dit::MMDiT;
+  return sd3<AutoencoderKL<dit::sd3_vae>, AutoencoderTiny<dit::taesd3>>(
+      argc, argv,  // with the settings of Stability-AI/sd3.5, sd3_infer.py
+      Candidate<MMDiT<dit::sd3_medium>, Sd3Recipe>{"SD3-medium", {50, 5, 1, true}},
+      Candidate<MMDiT<dit::sd3_5_medium>, Sd3Recipe>{"SD3.5-medium", {50, 5, 3, true}},
+      Candidate<MMDiT<dit::sd3_5_large>, Sd3Recipe>{"SD3.5-large", {40, 4.5, 3, true}});
+}
