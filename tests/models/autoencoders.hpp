@@ -46,7 +46,9 @@ using Decoders = testing::Types<dit::AutoencoderKL<mini_vae>, dit::AutoencoderKL
 struct DecoderName {
   template <class M>
   static std::string GetName(int) {
-    return std::string(M::family) + (sizeof(typename M::R) == 8 ? "_double" : "_float");
+    std::string text(M::family);
+    text += sizeof(typename M::R) == 8 ? "_double" : "_float";
+    return text;
   }
 };
 
