@@ -48,8 +48,10 @@ void draw_flux(FluxOptions o, const dit::Checkpoint& checkpoint, const char* nam
 
   const auto said = load_prompt<Model>(o.text);
   const dit::Index batch = said.samples();
-  dit::FluxCondition<float> condition{o.cfg == 1 ? said
-                                                 : dit::concat(said, load_prompt<Model>(o.text, "negative_"))};
+  dit::FluxCondition<float> condition{o.cfg == 1 ? said : load_both_prompts<Model>(o.text)};
+  if (!Model::config.guidance && o.guidance) throw std::runtime_error("this model has no input for --guidance");
+  if (Model::config.control_channels > 0 && !o.reference.empty())
+    throw std::runtime_error("this model has no input for --reference");
   if (Model::config.guidance) condition.guidance = {o.guidance.value_or(recipe.guidance)};
   condition.control = flux_control<Model>(o, recipe, condition.text.samples());
   if (!o.reference.empty())

@@ -1,7 +1,7 @@
 /// Draws with Stable Diffusion 3 and 3.5, from the original single file or diffusers' folder:
 ///
-///     python examples/dump_prompts.py stable-diffusion-3.5-medium "a fox in the snow" --negative "" --output
-///     fox.safetensors dit_sd3 --model stable-diffusion-3.5-medium --text fox.safetensors --seed 7 --preview 4
+///     python examples/dump_prompts.py stable-diffusion-3.5-medium "a fox" --negative "" --output fox.safetensors
+///     dit_sd3 --model stable-diffusion-3.5-medium --text fox.safetensors --seed 7 --preview 4
 ///     dit_sd3 --model sd3_medium.safetensors --text fox.safetensors --schedule original --width 768 --height 1344
 
 #include "sd3.hpp"

@@ -45,7 +45,7 @@ void draw_sd3(Sd3Options o, const dit::Checkpoint& checkpoint, const char* name,
   }
   auto text = load_prompt<Model>(o.text);
   const dit::Index batch = text.samples();
-  if (recipe.cfg != 1) text = dit::concat(text, load_prompt<Model>(o.text, "negative_"));
+  if (recipe.cfg != 1) text = load_both_prompts<Model>(o.text);
 
   Studio<Vae, Tiny> studio(o, checkpoint);
   dit::TorchGenerator generator(o.seed);

@@ -390,6 +390,17 @@ dit::Text<float> load_prompt(const std::string& path, std::string_view prefix = 
   return text;
 }
 
+/// The prompts, and after them as many negative ones.
+template <class Model>
+dit::Text<float> load_both_prompts(const std::string& path) {
+  const auto said = load_prompt<Model>(path), unsaid = load_prompt<Model>(path, "negative_");
+  if (said.samples() != unsaid.samples()) {
+    throw std::runtime_error(path + " has " + std::to_string(unsaid.samples()) + " negative prompts for " +
+                             std::to_string(said.samples()) + " prompts");
+  }
+  return dit::concat(said, unsaid);
+}
+
 /// Where a run begins: in noise, or with --init in an image under noise.
 struct Start {
   dit::Schedule schedule;

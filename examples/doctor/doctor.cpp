@@ -154,19 +154,20 @@ json examine(const std::string& path, const Options& options) {
 
 /// A folder without a checkpoint of its own is a pipeline's: its subfolders that have one.
 std::vector<std::string> checkpoints_in(const std::string& path) {
-  const auto holds_one = [](const fs::path& folder) {
+  std::error_code ignored;  // what cannot be looked into holds nothing
+  const auto holds_one = [&ignored](const fs::path& folder) {
     for (const char* name : {"model", "diffusion_pytorch_model"}) {
       for (const char* end : {".safetensors.index.json", ".safetensors"}) {
-        if (fs::exists(folder / (std::string(name) + end))) return true;
+        if (fs::exists(folder / (std::string(name) + end), ignored)) return true;
       }
     }
     return false;
   };
   std::vector<std::string> found;
-  std::error_code ignored;
   if (fs::is_directory(path, ignored) && !holds_one(path)) {
-    for (const auto& entry : fs::directory_iterator(path, ignored)) {
-      if (entry.is_directory() && holds_one(entry.path())) found.push_back(entry.path().string());
+    for (auto entry = fs::directory_iterator(path, ignored); entry != fs::directory_iterator();
+         entry.increment(ignored)) {
+      if (entry->is_directory(ignored) && holds_one(entry->path())) found.push_back(entry->path().string());
     }
     std::sort(found.begin(), found.end());
   }
@@ -188,7 +189,10 @@ std::string plural(const json& count, const char* what) {
   return std::to_string(n) + " " + what + (n == 1 ? "" : "s");
 }
 
-void line(const char* indent, const std::string& what) { std::printf("%s%s\n", indent, what.c_str()); }
+/// On one line, whatever names a file has for its tensors.
+void line(const char* indent, const std::string& what) {
+  std::printf("%s%s\n", indent, dit::detail::one_line(what, 1 << 14).c_str());
+}
 
 /// At most ten of a list.
 template <class F>
@@ -230,8 +234,9 @@ void print_model(const json& model) {
   list(model["misshapen"], "MISSHAPEN " + plural(model["misshapen"].size(), "tensor"), [](const json& tensor) {
     return text(tensor["tensor"]) + " expected " + text(tensor["expected"]) + " found " + text(tensor["found"]);
   });
-  list(model["unexpected"], "unexpected " + plural(model["unexpected_count"], "tensor"),
-       [](const json& tensor) { return text(tensor); });
+  const std::string unexpected = "unexpected " + plural(model["unexpected_count"], "tensor");
+  if (model["unexpected_count"] > 0 && model["unexpected"].empty()) line("    ", unexpected);
+  list(model["unexpected"], unexpected, [](const json& tensor) { return text(tensor); });
 }
 
 void print(const json& found) {

@@ -156,7 +156,9 @@ TYPED_TEST(AnyDecoder, RefusesTilesThatDoNotDivide) {
   Workspace workspace(1);
   for (const Index tile : {-8, 0, 1, 2, 3, 6, 7, 9, 1 << 30}) {
     EXPECT_ERROR(errc::bad_option, this->model.decode_tiled(latents, workspace, tile));
+    EXPECT_ERROR(errc::bad_option, TypeParam::tiled_arena({5, 9}, 1, tile));
   }
+  EXPECT_LT(TypeParam::tiled_arena({8, 8}, 1, 1 << 16), std::size_t{1} << 28) << "no more than the image needs";
 }
 
 TYPED_TEST(AnyDecoder, WithoutWeightsIsABadState) {

@@ -26,7 +26,7 @@ Tensor<R, rank> read_condition(const Safetensors& file, const std::string& name)
 
 }  // namespace detail
 
-/// Whether a file holds a text under this prefix.
+/// Whether a file holds any part of a text under this prefix.
 inline bool has_text(const Safetensors& file, std::string_view prefix = {}) {
   return file.find(std::string(prefix) + "context") || file.find(std::string(prefix) + "pooled");
 }

@@ -189,6 +189,7 @@ struct AutoencoderKL : LatentDecoder<AutoencoderKL<config_, T>, real<T>, 4> {
            std::max(conv_arena<R>(shape[0], shape[1], channels, 1, strands), decoding);
   }
   static constexpr std::size_t tiled_arena(Shape<2> shape, int strands, Index tile = 64) {
+    Base::require_tile(tile);
     if (shape[0] <= tile && shape[1] <= tile) return arena(1, shape, strands);
     const Tiles rows = Base::cut(shape[0], tile), columns = Base::cut(shape[1], tile);
     return arena_bytes<R>(tile_size(tile)) +

@@ -140,13 +140,19 @@ struct AutoencoderTiny : LatentDecoder<AutoencoderTiny<config_, T>, real<T>, 8> 
 
   static constexpr void visit(auto&& f, auto&... self) { f("decoder", self.decoder...); }
 
+  /// Numbers of the largest tile's image.
+  static constexpr Index tile_size(Index height, Index width, Index tile) {
+    return config.image_channels * factor * factor * std::min(tile, height) * std::min(tile, width);
+  }
+
   /// Workspace bytes of decoding latents [batch, channels, h, w], shape = {h, w}, whole or in tiles.
   static constexpr std::size_t arena(Index, Shape<2> shape, int strands) {
     return arena_bytes<R>(shape[0] * shape[1] * channels) +
            TinyDecoder<config, T>::arena(shape[0], shape[1], strands);
   }
   static constexpr std::size_t tiled_arena(Shape<2> shape, int strands, Index tile = 64) {
-    return arena_bytes<R>(config.image_channels * factor * factor * tile * tile) +
+    Base::require_tile(tile);
+    return arena_bytes<R>(tile_size(shape[0], shape[1], tile)) +
            detail::most_of_tiles(Base::cut(shape[0], tile), Base::cut(shape[1], tile),
                                  [strands](Index height, Index width) {
                                    return arena(1, {height, width}, strands);
@@ -165,7 +171,7 @@ struct AutoencoderTiny : LatentDecoder<AutoencoderTiny<config_, T>, real<T>, 8> 
   void decode_tiles(View<const R, 3> latents, Index tile, View<R, 3> image, Workspace& workspace) const {
     const auto scope = workspace.scope();
     const Tiles rows = Base::cut(latents.shape[1], tile), columns = Base::cut(latents.shape[2], tile);
-    R* const memory = workspace.take<R>(config.image_channels * factor * factor * tile * tile);
+    R* const memory = workspace.take<R>(tile_size(latents.shape[1], latents.shape[2], tile));
     // How much of a tile's pixel i along an axis is the tile's own.
     const auto share = [last = static_cast<R>(factor * tile / 8 - 1)](Index number, Index i) {
       return number == 0 ? R(1) : std::min(R(1), static_cast<R>(i) / last);

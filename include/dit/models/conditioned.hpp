@@ -47,7 +47,7 @@ class Conditioned {
   }
 
   /// times: sigmas of a flow, or integer steps of a chain; any range of numbers. Takes Modulations::per_vector
-  /// numbers for every time and sample: 0.8 MB in DiT-XL/2, 1.3 MB in SD3-medium, 4.2 MB in FLUX.1.
+  /// numbers for every time and sample: 0.8 MB in DiT-XL/2, 1.8 MB in SD3-medium, 4.2 MB in FLUX.1.
   template <class Times>
   void prepare(const Times& times) {
     or_out_of_memory("the modulations of all times", [&] {

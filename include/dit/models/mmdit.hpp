@@ -146,9 +146,8 @@ struct MMDiT : TextToImage<MMDiT<config_, T>, real<T>> {
     return embed_text(text, context_embedder, y_embedder, workspace);
   }
 
-  /// The modulations for vectors c(t_r, text_r), one GEMM per stream and layer, into `table`
-  /// [Modulations::per_vector
-  /// * rows]; see condition_vectors.
+  /// The modulations for vectors c(t_r, text_r), one GEMM per stream and layer, into `table`, per_vector numbers
+  /// for each; see condition_vectors.
   void modulations(std::span<const R> t, const Embedded& text, R* table, Workspace& workspace) const {
     const auto scope = workspace.scope();
     const auto c = condition_vectors(t, /*scale=*/1, t_embedder, text, workspace);

@@ -73,7 +73,8 @@ struct PreOnlyStream {
     f("adaLN_modulation.1", self.adaLN_modulation...);
   }
 
-  /// k, v [B, M, D] on the workspace, in the caller's scope: the text asks nothing any more.
+  /// k, v [B, M, D] on the workspace, in the caller's scope. q is made with them and dropped: the text asks nothing
+  /// any more.
   Heads<R, width> pre_attention(Tokens<R, width> x, const Modulations& m, Workspace& workspace) const {
     auto heads = attn(modulate(layer_norm(x, 1e-6), m.template chunk<0>(), m.template chunk<1>()), workspace);
     heads.q = nullptr;

@@ -127,6 +127,7 @@ constexpr std::size_t most_of_tiles(const Tiles& rows, const Tiles& columns, Are
 }
 
 }  // namespace detail
+
 /// What decoders of latents have in common: `Model` decodes windows of one sample, whole or in tiles whose sides
 /// `parts` divides.
 template <class Model, class R, int parts>
@@ -152,9 +153,7 @@ struct LatentDecoder : HasLayout<Layout::diffusers> {
   void decode_tiled(View<const R, 4> latents, View<R, 4> images, Workspace& workspace, Index tile = 64) const {
     const auto lease = workspace.lease();
     detail::require_decodes(latents, images, image_shape(latents));
-    if (!(tile > 0 && tile % parts == 0 && tile < (Index{1} << 20))) {
-      throw Error(errc::bad_option, "the side of a tile must be a multiple of " + std::to_string(parts));
-    }
+    require_tile(tile);
     for (Index b = 0; b < latents.shape[0]; ++b) model().decode_tiles(latents[b], tile, images[b], workspace);
   }
   Tensor<R, 4> decode_tiled(View<const R, 4> latents, Workspace& workspace, Index tile = 64) const {
@@ -166,6 +165,11 @@ struct LatentDecoder : HasLayout<Layout::diffusers> {
  protected:
   /// Each tile overlaps the one before by 1 / parts of its side.
   static constexpr Tiles cut(Index length, Index tile) { return {length, tile, tile / parts * (parts - 1)}; }
+  /// errc::bad_option for one that cannot be cut so.
+  static constexpr void require_tile(Index tile) {
+    if (tile > 0 && tile % parts == 0 && tile < (Index{1} << 20)) return;
+    throw Error(errc::bad_option, "the side of a tile must be a multiple of " + std::to_string(parts));
+  }
 
  private:
   const Model& model() const { return static_cast<const Model&>(*this); }

@@ -154,11 +154,13 @@ void add(Maps<real<T>, out> x, const Convolution<T, in, out, kernel>& p, Workspa
   });
 }
 
-/// image [out, height, width] = factor * convolution + offset. The convolution has no activation.
+/// image [out, height, width] = factor * convolution + offset. Errors: bad_option for a convolution with an
+/// activation.
 template <class T, int in, int out, int kernel>
 void store_planes(View<real<T>, 3> image, const Convolution<T, in, out, kernel>& p, Workspace& workspace,
                   double factor = 1, double offset = 0) {
   require(image.shape[0] == out, errc::bad_input_shape, "a convolution gives an image of its channels");
+  require(p.activation == Activation::none, errc::bad_option, "an image is stored without an activation");
   detail::require_size(p, image.shape[1], image.shape[2]);
   detail::convolve(p, workspace, [&](Index pixel) {
     return PlanesSink<real<T>>{image.data + pixel, image.shape[1] * image.shape[2], p.bias,

@@ -20,8 +20,7 @@ struct SkipLayer {
 
   /// In the steps i of the schedule, counted from 0, with start n < i < stop n.
   ///     SkipLayer::between(schedule, 0.01, 0.2)          diffusers' defaults, the scale 2.8 among them
-  ///     SkipLayer::between(schedule, 0.01, 0.2, 2.5)     the sd3.5 repo's SD3.5-medium, with blocks 7, 8, 9
-  ///     skipped
+  ///     SkipLayer::between(schedule, 0.01, 0.2, 2.5)     the sd3.5 repo's: blocks 7, 8, 9 of the medium
   /// Errors: bad_guidance.
   static SkipLayer between(const Schedule& schedule, double start, double stop, double scale = 2.8) {
     require(start <= stop, errc::bad_guidance, "skip-layer guidance must not stop before it starts");
