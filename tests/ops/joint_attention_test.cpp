@@ -18,13 +18,14 @@ template <class T>
 struct Qkv {
   Index batch, count, row;
   std::vector<T> numbers;
+  std::vector<T> nowhere{std::vector<T>(static_cast<std::size_t>(row))};  ///< where no tokens are
 
   Qkv(Index batch_, Index count_, Index row_, unsigned seed)
       : batch(batch_), count(count_), row(row_), numbers(normal<T>(batch_ * count_ * row_, seed)) {}
 
   template <int width>
   Heads<T, width> heads() {
-    T* const q = numbers.data();
+    T* const q = numbers.empty() ? nowhere.data() : numbers.data();
     return {q, q + width, q + 2 * width, q, batch, count, row, row};
   }
   /// Where the answer is after the attention.
