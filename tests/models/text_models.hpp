@@ -27,15 +27,11 @@ inline constexpr dit::MMDiTConfig sd35_mini{.width = 24,
                                             .qk_norm = true,
                                             .dual_blocks = 2};
 /// One block of every kind; of no golden.
-inline constexpr dit::MMDiTConfig mixed_mini{.width = 24,
-                                             .depth = 3,
-                                             .heads = 3,
-                                             .in_channels = 4,
-                                             .positions = 12,
-                                             .context = 20,
-                                             .pooled = 12,
-                                             .qk_norm = true,
-                                             .dual_blocks = 1};
+inline constexpr dit::MMDiTConfig mixed_mini = [] {
+  auto config = sd35_mini;
+  config.dual_blocks = 1;
+  return config;
+}();
 
 inline constexpr dit::FluxConfig flux_mini{.width = 48,
                                            .heads = 3,
