@@ -191,7 +191,7 @@ std::string plural(const json& count, const char* what) {
 
 /// On one line, whatever names a file has for its tensors.
 void line(const char* indent, const std::string& what) {
-  std::printf("%s%s\n", indent, dit::detail::one_line(what, 1 << 14).c_str());
+  std::printf("%s%s\n", indent, dit::one_line(what, 1 << 14).c_str());
 }
 
 /// At most ten of a list.
