@@ -7,6 +7,7 @@
 #include "dit/version.hpp"
 
 // Floor 0, core: numbers, memory, threads, errors.
+#include "dit/core/cores.hpp"
 #include "dit/core/eigen.hpp"
 #include "dit/core/error.hpp"
 #include "dit/core/executor.hpp"

@@ -15,6 +15,12 @@
 #define DIT_ABI_SIMD avx
 #elif defined(__SSE4_1__)
 #define DIT_ABI_SIMD sse4
+#elif defined(__ARM_FEATURE_SVE)
+#define DIT_ABI_SIMD sve
+#elif defined(__ARM_FEATURE_DOTPROD)
+#define DIT_ABI_SIMD dot
+#elif defined(__ARM_FEATURE_ATOMICS)
+#define DIT_ABI_SIMD lse
 #else
 #define DIT_ABI_SIMD base
 #endif

@@ -1,8 +1,10 @@
 #pragma once
 /// Who runs the tasks: the library's own pool, the user's, or the calling thread.
 
+#include <algorithm>
 #include <atomic>
 #include <exception>
+#include <mutex>
 #include <type_traits>
 
 #include "dit/core/eigen.hpp"
@@ -24,7 +26,8 @@ class Executor {
 
   /// Calls `f(task, strand)` once for every task in [0, tasks). Which strand takes a task is left open; what a task
   /// computes must not depend on it. `strand` in [0, strands()) names scratch that no other running task uses.
-  /// The first exception that a task throws is rethrown here once all strands have stopped.
+  /// Once a task has thrown no more are begun, and when all strands have stopped the exception of the first in
+  /// order is rethrown here: the same however many there are.
   template <class F>
   void parallel_for(Index tasks, F&& f) {
     if (tasks <= 0) return;
@@ -36,22 +39,37 @@ class Executor {
       std::remove_reference_t<F>* f;
       Index tasks;
       std::atomic<Index> next{0};
-      std::atomic<bool> failed{false};
+      std::mutex mutex{};
+      Index failed = 0;
       std::exception_ptr error{};
     } shared{&f, tasks};
     run(
         [](void* context, int strand) noexcept {
           Shared& s = *static_cast<Shared*>(context);
+          Index task = 0;
           try {
-            for (Index task; (task = s.next.fetch_add(1, std::memory_order_relaxed)) < s.tasks;)
-              (*s.f)(task, strand);
+            while ((task = s.next.fetch_add(1, std::memory_order_relaxed)) < s.tasks) (*s.f)(task, strand);
           } catch (...) {
             s.next.store(s.tasks, std::memory_order_relaxed);
-            if (!s.failed.exchange(true)) s.error = std::current_exception();
+            const std::lock_guard lock(s.mutex);
+            if (!s.error || task < s.failed) {  // tasks before this one were begun before it, and are not given up
+              s.failed = task;
+              s.error = std::current_exception();
+            }
           }
         },
         &shared);
     if (shared.error) std::rethrow_exception(shared.error);
+  }
+
+  /// Calls `f(begin, end)` for ranges that make up [0, items), at the same time where that is worth it, for work as
+  /// light as a copy: an item is `each` numbers. What becomes of an item must not depend on its range.
+  template <class F>
+  void parallel_ranges(Index items, Index each, F&& f) {
+    if (items <= 0) return;
+    constexpr Index worth = Index{1} << 14;  // numbers: some ten times what handing them out costs
+    const Index tasks = std::clamp<Index>(items * each / worth, 1, std::min<Index>(items, 4 * strands()));
+    parallel_for(tasks, [&](Index task, int) { f(items * task / tasks, items * (task + 1) / tasks); });
   }
 };
 

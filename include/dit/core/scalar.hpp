@@ -14,6 +14,9 @@ namespace dit::inline DIT_ABI {
 /// Storage only: arithmetic happens in float. (Eigen's own bf16 products round the accumulator at every step.)
 using bf16 = Eigen::bfloat16;
 using f16 = Eigen::half;
+/// Weights of 8 bits, a scale for every output; activations are rounded likewise, token by token, as a GEMM reads
+/// them.
+using int8 = std::int8_t;
 
 /// In place of a scalar: a model that has shapes and names but no numbers, so it is a constant of the compiler.
 struct shape_only {};
@@ -35,6 +38,11 @@ struct compute_type<shape_only> {
 template <class T>
 using real = typename compute_type<T>::type;
 
+/// What lies in memory between two GEMMs of such a model, or a GEMM and an attention, and is read by nothing else:
+/// queries, keys, values, the hidden layer. Rounded once: bf16 in models of bf16 and of int8.
+template <class T>
+using stored = std::conditional_t<std::is_same_v<T, int8>, bf16, T>;
+
 namespace detail {
 
 /// How a number of type T is kept: the bits of the 16-bit types, the others as they are.
@@ -47,10 +55,14 @@ inline auto decode(code<T> c) noexcept {
   if constexpr (std::is_same_v<T, bf16>) {
     return std::bit_cast<float>(std::uint32_t{c} << 16);
   } else if constexpr (std::is_same_v<T, f16>) {
+    // Masks instead of conditions, so that compilers vectorise it: reading half-precision files depends on it.
+    constexpr std::int32_t bias = (127 - 15) << 23, least = bias + (1 << 23);  // least: of 2^-14, the least normal
     const std::int32_t sign = (c & 0x8000) << 16, magnitude = (c & 0x7fff) << 13;
-    const std::int32_t normal = magnitude + ((127 - 15) << 23) + (magnitude < 0x0f800000 ? 0 : (128 - 16) << 23);
-    const auto subnormal = std::bit_cast<std::int32_t>(static_cast<float>(magnitude >> 13) * 0x1p-24F);
-    return std::bit_cast<float>(sign | (magnitude < 0x00800000 ? subnormal : normal));
+    const std::int32_t is_special = -(magnitude > 0x0f7fffff), is_subnormal = -(magnitude < 0x00800000);
+    const std::int32_t normal = magnitude + bias + (is_special & bias);
+    const auto subnormal =
+        std::bit_cast<std::int32_t>(std::bit_cast<float>(magnitude + least) - std::bit_cast<float>(least));
+    return std::bit_cast<float>(sign | (is_subnormal & subnormal) | (~is_subnormal & normal));
   } else {
     return c;
   }
@@ -97,6 +109,7 @@ inline code<T> encode(Real value) noexcept {
 
 /// Copies n numbers of one storage type into another, rounding once, to nearest, ties to even.
 /// NaN stays NaN with its sign; what is too large becomes infinite. The same bits on every machine.
+/// `from` may be the last bytes of `to`.
 template <class From, class To>
 void convert(const From* from, To* to, Index n) {
   static_assert(sizeof(detail::code<From>) == sizeof(From) && sizeof(detail::code<To>) == sizeof(To));

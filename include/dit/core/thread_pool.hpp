@@ -14,27 +14,11 @@
 #include <utility>
 #include <vector>
 
-#if defined(__linux__)
-#include <sched.h>
-#endif
-
+#include "dit/core/cores.hpp"
 #include "dit/core/error.hpp"
 #include "dit/core/executor.hpp"
 
 namespace dit::inline DIT_ABI {
-
-/// How many processors this process may use, at least 1: on Linux those of its affinity mask.
-inline int available_cores() noexcept {
-#if defined(__linux__)
-  cpu_set_t mask[8];  // room for 8192 processors
-  CPU_ZERO_S(sizeof mask, mask);
-  if (sched_getaffinity(0, sizeof mask, mask) == 0) {
-    if (const int count = CPU_COUNT_S(sizeof mask, mask); count > 0) return count;
-  }
-#endif
-  const unsigned count = std::thread::hardware_concurrency();
-  return count > 0 ? static_cast<int>(count) : 1;
-}
 
 /// A fixed number of threads, the caller of `run` among them as strand 0.
 ///
@@ -84,7 +68,7 @@ class ThreadPool final : public Executor {
     pending_.store(strands() - 1, std::memory_order_relaxed);
     const std::uint32_t round = post(strand, context);
     strand(context, 0);
-    for (int i = 1; i < strands(); ++i) {  // of those that have not woken up
+    for (int i = 1; i < strands() && pending_.load(std::memory_order_acquire) != 0; ++i) {  // not awake yet
       if (claim(i, round)) {
         strand(context, i);
         pending_.fetch_sub(1, std::memory_order_relaxed);
@@ -105,7 +89,7 @@ class ThreadPool final : public Executor {
   void start(int threads, const Launch& launch) {
     const auto others = static_cast<std::size_t>(threads - 1);
     try {
-      claimed_ = std::make_unique<std::atomic<std::uint32_t>[]>(others + 1);  // zeroes
+      claims_ = std::make_unique<Claim[]>(others + 1);
       threads_.reserve(others);
     } catch (const std::bad_alloc&) {
       throw Error(errc::out_of_memory, "no memory for a pool of " + std::to_string(threads) + " threads");
@@ -130,7 +114,7 @@ class ThreadPool final : public Executor {
   /// claim that succeeds is always one of the round that is running.
   bool claim(int i, std::uint32_t round) noexcept {
     std::uint32_t last = round - 1;
-    auto& claimed = claimed_[static_cast<std::size_t>(i)];
+    auto& claimed = claims_[static_cast<std::size_t>(i)].round;
     return claimed.load(std::memory_order_relaxed) == last &&
            claimed.compare_exchange_strong(last, round, std::memory_order_acq_rel, std::memory_order_relaxed);
   }
@@ -182,14 +166,22 @@ class ThreadPool final : public Executor {
     return false;
   }
 
+  struct alignas(line) Claim {
+    std::atomic<std::uint32_t> round{0};  ///< the last in which the strand was taken
+  };
+
+  // Set at the start.
   std::vector<std::thread> threads_;
-  std::unique_ptr<std::atomic<std::uint32_t>[]> claimed_;  ///< by strand: the last round in which it was taken
+  std::unique_ptr<Claim[]> claims_;  ///< by strand
   std::chrono::microseconds patience_{20};
-  std::mutex turn_;
+  // Of callers alone.
+  alignas(line) std::mutex turn_;
   std::atomic<std::thread::id> caller_{};
+  // From the caller to the threads, in one go.
+  alignas(line) std::atomic<std::uint32_t> round_{0};
   Strand strand_ = nullptr;
   void* context_ = nullptr;
-  alignas(line) std::atomic<std::uint32_t> round_{0};
+  // And back.
   alignas(line) std::atomic<int> pending_{0};
 };
 

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "dit/core/executor.hpp"
 #include "dit/io/checkpoint.hpp"
 #include "dit/io/names.hpp"
 #include "dit/io/report.hpp"
@@ -21,6 +22,7 @@ struct LoadOptions {
   std::optional<Layout> layout = {};       ///< told from the names unless given
   std::optional<std::string> prefix = {};  ///< before every name; none or one of known_prefixes unless given
   std::optional<std::size_t> memory_limit = {};  ///< bytes that the packed weights may take
+  Executor* executor = nullptr;                  ///< who loads; a pool of one thread for every core unless given
   OpenOptions open = {};
 };
 

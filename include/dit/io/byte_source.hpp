@@ -16,6 +16,7 @@
 
 #if defined(_WIN32)
 #include <fstream>
+#include <mutex>
 #else
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -39,7 +40,8 @@ auto with_typed_bad_alloc(const Name& file, F&& f) {
 }
 }  // namespace detail
 
-/// Bytes at offsets. The size is fixed when it is opened; every read is checked against it.
+/// Bytes at offsets. The size is fixed when it is opened; every read is checked against it. Several threads may
+/// read at the same time.
 class ByteSource {
  public:
   virtual ~ByteSource() = default;
@@ -77,6 +79,7 @@ class ByteSource {
   ByteSource(std::string name, std::uint64_t size) : name_(std::move(name)), size_(size) {}
 
   /// As POSIX pread: the number of bytes read, at least one and at most `count`; 0 at the end; -1 with errno set.
+  /// From several threads at once.
   virtual std::ptrdiff_t read_some(std::uint64_t offset, std::byte* target, std::size_t count) const = 0;
 
  private:
@@ -125,6 +128,7 @@ class FileSource final : public ByteSource {
 
  protected:
   std::ptrdiff_t read_some(std::uint64_t offset, std::byte* target, std::size_t count) const override {
+    const std::lock_guard turn(reading_);
     stream_.clear();
     stream_.seekg(static_cast<std::streamoff>(offset));
     stream_.read(reinterpret_cast<char*>(target), static_cast<std::streamsize>(count));
@@ -138,6 +142,7 @@ class FileSource final : public ByteSource {
  private:
   void close() noexcept {}
   std::filesystem::path path_;
+  mutable std::mutex reading_;
   mutable std::ifstream stream_;
   std::filesystem::file_time_type written_;
 #else

@@ -1,5 +1,5 @@
 #pragma once
-/// The number types of safetensors, and their conversion to the two that dit computes in.
+/// The number types of safetensors, and their conversion to those of a model.
 
 #include <bit>
 #include <cstddef>
@@ -59,9 +59,12 @@ constexpr bool is_real(DType dtype) {
   return dtype == DType::F32 || dtype == DType::F16 || dtype == DType::BF16 || dtype == DType::F64;
 }
 
-/// float -> f32, double -> f64
+/// float -> F32, double -> F64, bf16 -> BF16, f16 -> F16
 template <class R>
-inline constexpr DType dtype_of = std::is_same_v<R, double> ? DType::F64 : DType::F32;
+inline constexpr DType dtype_of = std::is_same_v<R, double> ? DType::F64
+                                  : std::is_same_v<R, bf16> ? DType::BF16
+                                  : std::is_same_v<R, f16>  ? DType::F16
+                                                            : DType::F32;
 
 namespace detail {
 
@@ -97,10 +100,32 @@ void encode(DType dtype, const R* from, std::size_t n, std::byte* to) {
       dtype, [&]<class Stored>(Stored) { convert(from, reinterpret_cast<Stored*>(to), static_cast<Index>(n)); });
 }
 
-/// Told by the bits, because -ffast-math lets the compiler believe that there is no NaN.
-inline bool is_finite(float x) { return (std::bit_cast<std::uint32_t>(x) & 0x7f800000U) != 0x7f800000U; }
-inline bool is_finite(double x) {
-  return (std::bit_cast<std::uint64_t>(x) & 0x7ff0000000000000U) != 0x7ff0000000000000U;
+/// Is there neither a NaN nor an infinity? Told by the bits, because -ffast-math lets the compiler believe that
+/// there are none.
+template <class R>
+bool all_finite(const R* values, std::size_t n) {
+  using Bits = std::conditional_t<sizeof(R) == 2, std::uint16_t,
+                                  std::conditional_t<sizeof(R) == 4, std::uint32_t, std::uint64_t>>;
+  constexpr auto infinity = static_cast<Bits>(std::is_same_v<R, bf16>    ? 0x7f80
+                                              : std::is_same_v<R, f16>   ? 0x7c00
+                                              : std::is_same_v<R, float> ? 0x7f800000
+                                                                         : 0x7ff0000000000000);
+  const auto is_any_special = [&values](auto count) {
+    Bits bits[decltype(count)::value];
+    std::memcpy(bits, static_cast<const void*>(values), sizeof bits);
+    values += count;
+    unsigned special = 0;
+    for (const Bits b : bits) special |= (b & infinity) == infinity ? 1U : 0U;
+    return special != 0;
+  };
+  std::size_t i = 0;
+  for (; i + 16 <= n; i += 16) {  // a known count, so -O2 vectorises
+    if (is_any_special(std::integral_constant<std::size_t, 16>{})) return false;
+  }
+  for (; i < n; ++i) {
+    if (is_any_special(std::integral_constant<std::size_t, 1>{})) return false;
+  }
+  return true;
 }
 
 }  // namespace detail

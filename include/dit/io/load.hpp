@@ -3,13 +3,13 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <optional>
 #include <span>
 #include <string>
-#include <type_traits>
 #include <vector>
 
-#include "dit/io/binding.hpp"
-#include "dit/nn/module.hpp"
+#include "dit/core/thread_pool.hpp"
+#include "dit/io/loader.hpp"
 
 namespace dit::inline DIT_ABI {
 
@@ -28,46 +28,11 @@ std::vector<Wanted> wanted_tensors(const M& model) {
   return wanted;
 }
 
-template <class P>
-std::size_t bytes_once_loaded(const P& p) {
-  if constexpr (requires { p.packed(); }) {
-    return std::remove_cvref_t<decltype(p.packed())>::bytes(P::rows, P::row_size);
-  } else {
-    return static_cast<std::size_t>(P::size) * sizeof(typename P::scalar);
-  }
-}
-
-/// Memory that a parameter's rows pass through on their way.
-inline constexpr std::size_t row_block_bytes = std::size_t{1} << 20;
-
-template <class P>
-void read_parameter(P& p, const std::vector<Source>& sources, bool check_finite) {
-  using Scalar = typename P::scalar;
-  using R = real<Scalar>;
-  const Index block =
-      std::max<Index>(1, static_cast<Index>(row_block_bytes / sizeof(R)) / std::max<Index>(1, P::row_size));
-  std::vector<R> values(static_cast<std::size_t>(std::min(block, P::rows) * P::row_size));
-  p.allocate();
-  Index row = 0;
-  for (const Source& source : sources) {
-    for (Index done = 0; done < source.count; done += block) {
-      const Index count = std::min(block, source.count - done);
-      source.file->read_rows(source.info, static_cast<std::uint64_t>(source.first + done),
-                             static_cast<std::uint64_t>(count), values.data());
-      const auto end = values.begin() + static_cast<std::ptrdiff_t>(count * P::row_size);
-      if (check_finite && !std::all_of(values.begin(), end, [](R x) { return is_finite(x); })) {
-        throw Error(errc::non_finite_weight, "the tensor has a NaN or an infinity",
-                    {source.file->file(), source.info.name, {}});
-      }
-      if constexpr (std::is_same_v<Scalar, R>) {
-        p.set_rows(row, count, values.data());
-      } else {
-        const std::vector<Scalar> rounded(values.begin(), end);
-        p.set_rows(row, count, rounded.data());
-      }
-      row += count;
-    }
-  }
+/// The pool that loads so many bytes: a small model is read before a second thread has started.
+inline int loading_threads(std::size_t bytes) {
+  constexpr std::size_t worth_a_thread = std::size_t{1} << 23;
+  return static_cast<int>(std::min({bytes / worth_a_thread + 1, static_cast<std::size_t>(available_cores()),
+                                    static_cast<std::size_t>(ThreadPool::max_threads)}));
 }
 
 }  // namespace detail
@@ -109,13 +74,18 @@ M bind(const Checkpoint& checkpoint, const LoadOptions& options = {}, LoadReport
       const auto absent = [](const auto& sources) { return sources.empty(); };
       if (std::any_of(binding.sources.begin(), binding.sources.end(), absent)) model.fill_derived();
     }
+    std::optional<ThreadPool> own;
+    detail::Loader loader(
+        options.executor != nullptr ? *options.executor : own.emplace(detail::loading_threads(bytes)),
+        options.check_finite);
     std::size_t i = 0;
     for_each_parameter(
         [&](const Path&, auto& p) {
           const auto& sources = binding.sources[i++];
-          if (!sources.empty()) detail::read_parameter(p, sources, options.check_finite);
+          if (!sources.empty()) loader.add(p, sources);
         },
         model);
+    loader.run();
     checkpoint.check_unchanged();
     if constexpr (requires { model.set_layout(Layout::original); }) model.set_layout(binding.report.layout);
     return model;

@@ -53,7 +53,8 @@ class Safetensors {
   std::optional<std::size_t> find(std::string_view name) const { return table_.find(name); }
 
   /// Rows [first, first + count) of a tensor, a scalar being one row of one, converted from F32, F16, BF16 or F64
-  /// to R = float or double. Takes at most 1 MB of memory. Errors: unsupported_dtype, io_read, file_truncated.
+  /// to R = float, double, bf16 or f16, rounding once. Takes at most 128 KB of memory. Errors: unsupported_dtype,
+  /// io_read, file_truncated.
   template <class R>
   void read_rows(const TensorInfo& info, std::uint64_t first, std::uint64_t count, R* target) const {
     const std::uint64_t rows = info.shape.empty() ? 1 : info.shape[0];
@@ -98,12 +99,17 @@ class Safetensors {
       source_->read(at, target, static_cast<std::size_t>(count * bytes));
       return;
     }
-    constexpr std::uint64_t block = std::uint64_t{1} << 20;
-    std::vector<std::byte> buffer(static_cast<std::size_t>(std::min(block, count * bytes)));
+    // Narrower numbers than ours are read to where they will end, wider ones have to go through a buffer.
+    constexpr std::uint64_t block = std::uint64_t{1} << 14;
+    const bool wider = bytes > sizeof(R);
+    const std::unique_ptr<std::byte[]> buffer(
+        wider ? new std::byte[static_cast<std::size_t>(std::min(block, count)) * bytes] : nullptr);
     for (std::uint64_t done = 0; done < count;) {
-      const auto n = static_cast<std::size_t>(std::min<std::uint64_t>(buffer.size() / bytes, count - done));
-      source_->read(at + done * bytes, buffer.data(), n * bytes);
-      detail::decode(info.dtype, buffer.data(), n, target + done);
+      const auto n = static_cast<std::size_t>(std::min(block, count - done));
+      R* const to = target + done;
+      std::byte* const from = wider ? buffer.get() : reinterpret_cast<std::byte*>(to + n) - n * bytes;
+      source_->read(at + done * bytes, from, n * bytes);
+      detail::decode(info.dtype, from, n, to);
       done += n;
     }
   }

@@ -16,7 +16,7 @@
 namespace dit::inline DIT_ABI {
 
 struct SaveOptions {
-  std::optional<DType> dtype = {};    ///< F32 unless given, in double models F64; or F16, BF16
+  std::optional<DType> dtype = {};    ///< F32 unless given, in double models F64; or F16, BF16. Of int8: q * scale
   std::optional<Layout> layout = {};  ///< the model's own unless given
   Metadata metadata = {};
 };
@@ -26,22 +26,16 @@ namespace detail {
 /// Gives rows [first, first + count) of a parameter to a sink, as `dtype`, a block at a time.
 template <class P>
 void write_rows(const P& p, Index first, Index count, DType dtype, ByteSink& sink) {
-  using Scalar = typename P::scalar;
-  using R = real<Scalar>;
+  using Number = typename P::Unpacked;
   constexpr Index block_values = Index{1} << 18;
   const Index block = std::max<Index>(1, block_values / std::max<Index>(1, P::row_size));
-  std::vector<Scalar> values(static_cast<std::size_t>(std::min(block, count) * P::row_size));
+  std::vector<Number> values(static_cast<std::size_t>(std::min(block, count) * P::row_size));
   std::vector<std::byte> bytes(values.size() * (bits(dtype) / 8));
   for (Index done = 0; done < count; done += block) {
     const Index rows = std::min(block, count - done);
     const auto n = static_cast<std::size_t>(rows * P::row_size);
     p.get_rows(first + done, rows, values.data());
-    if constexpr (std::is_same_v<Scalar, R>) {
-      encode(dtype, values.data(), n, bytes.data());
-    } else {
-      const std::vector<R> widened(values.begin(), values.end());
-      encode(dtype, widened.data(), n, bytes.data());
-    }
+    encode(dtype, values.data(), n, bytes.data());
     sink.write(bytes.data(), n * (bits(dtype) / 8));
   }
 }

@@ -18,7 +18,7 @@ template <class R, int rank>
 Tensor<R, rank> read_condition(const Safetensors& file, const std::string& name) {
   Tensor<R, rank> values = read_tensor<R, rank>(file, name);
   if (values.size() == 0) throw Error(errc::shape_mismatch, "the text is empty", {file.file(), name, {}});
-  if (!std::all_of(values.data(), values.data() + values.size(), [](R x) { return is_finite(x); })) {
+  if (!all_finite(values.data(), static_cast<std::size_t>(values.size()))) {
     throw Error(errc::bad_condition, "the text has a NaN or an infinity", {file.file(), name, {}});
   }
   return values;

@@ -2,13 +2,12 @@
 // saying what the compiler may use. So: no lambdas, no Eigen and no algorithms of the standard library in here,
 // since they would be compiled for another machine.
 
+#include "dit/kernels/body_exp2.inl"
 #include "dit/kernels/body_math.inl"
+#include "dit/kernels/body_products.inl"
 #include "dit/kernels/body_rows.inl"
 #include "dit/kernels/body_tiles.inl"
 
-/// The table of this instruction set.
-template <class T>
-inline constexpr Kernels<T> table{isa,         panel_rows<T>, Blocking{},   multiply<T>, transpose<T>,
-                                  add_bias<T>, store_tile<T>, add_gated<T>, activate<T>, statistics<T>,
-                                  moments<T>,  normalise<T>,  rotate<T>,    softmax<T>,  online_softmax<T>,
-                                  scale<T>,    divide<T>};
+template <class R>
+inline constexpr Verbs<R> verbs{add_bias<R>,  store_tile<R>, add_gated<R>, activate<R>, statistics<R>, moments<R>,
+                                normalise<R>, rotate<R>,     softmax<R>,   scale<R>,    divide<R>};

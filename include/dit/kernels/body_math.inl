@@ -20,21 +20,6 @@ DIT_INLINE Vec<float> exp(Vec<float> x, Vec<float> x_low) {
 }
 DIT_INLINE Vec<float> exp(Vec<float> x) { return exp(x, broadcast(0.f)); }
 
-/// 2^x = 2^n 2^r with r = x - n exactly, |r| <= 1/2; polynomial error 0.9e-8, 2^0 is 1 exactly. Limits as above.
-DIT_INLINE Vec<float> exp2(Vec<float> x) {
-  x = min(broadcast(129.f), max(broadcast(-151.f), x));
-  const Vec<float> n = round(x);
-  const Vec<float> r = x - n;
-  Vec<float> p = broadcast(0.000154531634f);
-  p = fused(p, r, broadcast(0.00133908633f));
-  p = fused(p, r, broadcast(0.00961808302f));
-  p = fused(p, r, broadcast(0.0555035695f));
-  p = fused(p, r, broadcast(0.240226507f));
-  p = fused(p, r, broadcast(0.693147182f));
-  p = fused(p, r, broadcast(1.f));
-  return times_power(p, n);
-}
-
 /// x / (1 + e^-(y + y_low)) for y of x's sign: e^-|y| cannot overflow, so the tail keeps its relative accuracy.
 DIT_INLINE Vec<float> times_sigmoid(Vec<float> x, Vec<float> y, Vec<float> y_low) {
   const Vec<float> zero = broadcast(0.f);

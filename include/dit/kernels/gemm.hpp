@@ -44,21 +44,38 @@ void prefetch_tile(const T* p, Index stride, Index rows, Index columns) {
 //     void prefetch(Index row, Index rows, Index column, Index columns) const;
 // which is called a while before.
 
-/// y = activation(A W^T + bias), rows `stride` apart; a null bias is 0.
-template <class T>
+/// y = activation(A W^T + bias), rows `stride` apart; a null bias is 0. The activation is for columns from
+/// `first_activated` on. S is R, or what a model stores.
+template <class R, class S = R>
 struct StoreSink {
-  T* y;
+  S* y;
   Index stride;
-  const T* bias = nullptr;
+  const R* bias = nullptr;
   Activation activation = Activation::none;
+  Index first_activated = 0;
 
   void prefetch(Index row, Index rows, Index column, Index columns) const {
     detail::prefetch_tile(y + row * stride + column, stride, rows, columns);
   }
-  void put(const Kernels<T>& k, Index row, Index rows, Index column, Index columns, T* tile) const {
+  template <class K>
+  void put(const K& k, Index row, Index rows, Index column, Index columns, R* tile) const {
     if (bias) k.add_bias(tile, rows, columns, bias + column);
-    if (activation != Activation::none) k.activate(activation, tile, rows * tile_width, tile);
-    k.store(tile, rows, columns, y + row * stride + column, stride);
+    if (activation != Activation::none) {
+      const Index skipped = std::max<Index>(0, first_activated - column);
+      if (skipped == 0) {
+        k.activate(activation, tile, rows * tile_width, tile);
+      } else if (skipped < columns) {
+        for (Index r = 0; r < rows; ++r) {
+          R* const from = tile + r * tile_width + skipped;
+          k.activate(activation, from, columns - skipped, from);
+        }
+      }
+    }
+    if constexpr (std::is_same_v<S, R>) {
+      k.store(tile, rows, columns, y + row * stride + column, stride);
+    } else {
+      k.store_rounded(tile, rows, columns, y + row * stride + column, stride);
+    }
   }
 };
 
@@ -76,7 +93,7 @@ struct AddGatedSink {
   void prefetch(Index row, Index rows, Index column, Index columns) const {
     detail::prefetch_tile(x + row * stride + column, stride, rows, columns);
   }
-  void put(const Kernels<T>& k, Index row, Index rows, Index column, Index columns, T* tile) const {
+  void put(const Verbs<T>& k, Index row, Index rows, Index column, Index columns, T* tile) const {
     if (bias) k.add_bias(tile, rows, columns, bias + column);
     if (!gate) return k.add_gated(tile, rows, columns, nullptr, x + row * stride + column, stride);
     for (Index r = 0; r < rows;) {  // a panel may reach over several samples
@@ -89,44 +106,60 @@ struct AddGatedSink {
   }
 };
 
-/// activation(A W^T + bias) as the panels of the next GEMM's A: a PanelsSource{panels, rows, depth}.
+/// activation(A W^T + bias) as the panels of the next GEMM's A: a PanelsSource{panels, rows, depth}. Not of int8,
+/// whose scales are known only when a row is complete.
 template <class T>
 struct PanelsSink {
   T* panels;
   Index depth;  ///< of the next GEMM: the outputs of this one
-  const T* bias = nullptr;
+  const real<T>* bias = nullptr;
   Activation activation = Activation::none;
 
-  void put(const Kernels<T>& k, Index row, Index rows, Index column, Index columns, T* tile) const {
+  void put(const Kernels<T>& k, Index row, Index rows, Index column, Index columns, real<T>* tile) const {
     if (bias) k.add_bias(tile, rows, columns, bias + column);
     if (activation != Activation::none) k.activate(activation, tile, rows * tile_width, tile);
-    k.transpose(tile, tile_width, rows, columns, panels + row * depth + column * rows, rows);
+    k.pack_panel(tile, tile_width, rows, 0, column, columns, nullptr, rows, panels + row * padded<T>(depth));
   }
 };
 
 namespace detail {
 
-/// How a GEMM is cut into tasks of row_blocks x column_blocks, each of which runs through all depth_blocks.
+/// How a GEMM is cut into tasks of row_blocks x column_blocks, each of which runs through all depth_blocks, of
+/// words.
 struct Grid {
   Panels panels, depth_blocks, row_blocks, column_blocks;
 
-  /// The longest block of k, the same number of which fit the depth; 1 if there is no depth.
+  /// The longest block of k, in words, the same number of which fit the depth; 1 if there is no depth.
+  template <class T>
   static constexpr Index steps(Index depth, const Blocking& block) {
-    return Panels(std::max<Index>(1, depth), block.depth).height(0);
+    return Panels(std::max<Index>(1, words<T>(depth)), block.template steps<T>()).height(0);
   }
-  constexpr Grid(Index rows, Index depth, Index strips, Index panel_rows, const Blocking& block)
-      : panels(rows, panel_rows),
-        depth_blocks(std::max<Index>(1, depth), block.depth),
-        row_blocks(panels.count, std::max<Index>(1, block.numbers / steps(depth, block) / panel_rows)),
-        column_blocks((strips + 1) / 2, block.pairs) {}
+  /// As wide as a task may be, but narrower where strands would otherwise wait for the last one: none of it shows
+  /// in the result.
+  template <class T>
+  static constexpr Grid of(Index rows, Index depth, Index strips, int strands, const Kernels<T>& k) {
+    const Index tall = std::max<Index>(1, k.blocking.words / steps<T>(depth, k.blocking) / k.panel_rows);
+    const Panels panels(rows, k.panel_rows), row_blocks(panels.count, tall);
+    Panels column_blocks((strips + 1) / 2, k.blocking.pairs);
+    Index least = 100;  // of 100 turns
+    for (Index pairs = k.blocking.pairs; pairs > 0 && least > 2; --pairs) {
+      const Panels blocks((strips + 1) / 2, pairs);
+      const Index tasks = row_blocks.count * blocks.count, turns = (tasks + strands - 1) / strands * strands;
+      const Index idle = 100 * (turns - tasks) / turns;
+      if (idle < least) least = idle, column_blocks = blocks;
+    }
+    return {
+        panels, {std::max<Index>(1, words<T>(depth)), k.blocking.template steps<T>()}, row_blocks, column_blocks};
+  }
 };
 
-/// The tiles of row block rb and column block cb. `a` holds the panels of the row block, `tiles` gemm_scratch
-/// numbers.
+/// The tiles of row block rb and column block cb. `a` holds the panels of the row block and `scale` the scales of
+/// its rows, if they have any; `tiles` gemm_scratch numbers.
 template <class T, class Sink>
-void multiply_block(const Grid& grid, Index rb, Index cb, const T* a, const PackedMatrix<T>& weights,
-                    const Sink& sink, T* tiles, const Kernels<T>& k) {
-  const Index depth = weights.depth(), outputs = weights.rows();
+void multiply_block(const Grid& grid, Index rb, Index cb, const T* a, const float* scale,
+                    const PackedMatrix<T>& weights, const Sink& sink, real<T>* tiles, const Kernels<T>& k) {
+  constexpr Index word = word_size<T>;
+  const Index depth = words<T>(weights.depth()), outputs = weights.rows();
   const Index first_panel = grid.row_blocks.first(rb), end_panel = grid.row_blocks.first(rb + 1);
   const Index first_row = grid.panels.first(first_panel), height = grid.panels.first(end_panel) - first_row;
   const Index first_pair = grid.column_blocks.first(cb), end_pair = grid.column_blocks.first(cb + 1);
@@ -136,7 +169,7 @@ void multiply_block(const Grid& grid, Index rb, Index cb, const T* a, const Pack
     const Index steps = std::min(depth, grid.depth_blocks.first(db + 1)) - begin;
     const bool last = db + 1 == grid.depth_blocks.count;
     for (Index pair = first_pair; pair < end_pair; ++pair) {
-      const T* const w = weights.strip(2 * pair) + begin * strip_width;
+      const T* const w = weights.strip(2 * pair) + begin * strip_width * word;
       const int strips = static_cast<int>(std::min<Index>(2, weights.strips() - 2 * pair));
       const Index column = 2 * pair * strip_width, columns = std::min(tile_width, outputs - column);
       for (Index p = first_panel; p < end_panel; ++p) {
@@ -144,11 +177,17 @@ void multiply_block(const Grid& grid, Index rb, Index cb, const T* a, const Pack
         if constexpr (requires { sink.prefetch(row, row, row, row); }) {
           if (last) sink.prefetch(row, panel_height, column, columns);
         }
-        T* const tile = whole ? tiles : tiles + ((pair - first_pair) * height + row - first_row) * tile_width;
+        real<T>* const tile = whole ? tiles : tiles + ((pair - first_pair) * height + row - first_row) * tile_width;
+        auto* const sums = reinterpret_cast<accumulator<T>*>(tile);
         k.multiply(static_cast<int>(panel_height), strips, steps,
-                   a + (row - first_row) * depth + begin * panel_height, w, strip_width, depth * strip_width,
-                   db > 0, tile);
-        if (last) sink.put(k, row, panel_height, column, columns, tile);
+                   a + ((row - first_row) * depth + begin * panel_height) * word, w, strip_width,
+                   depth * strip_width, db > 0, sums);
+        if (!last) continue;
+        if constexpr (std::is_same_v<T, int8>) {
+          k.dequantise(sums, panel_height, columns, weights.correction() + column, scale + row - first_row,
+                       weights.scale() + column);
+        }
+        sink.put(k, row, panel_height, column, columns, tile);
       }
     }
   }
@@ -156,10 +195,11 @@ void multiply_block(const Grid& grid, Index rb, Index cb, const T* a, const Pack
 
 /// Numbers of scratch for a strand of a GEMM: the tiles that wait for the next block of k, or the only one that
 /// does not.
+template <class T>
 constexpr Index gemm_scratch(Index rows, Index depth, const Blocking& block) {
   constexpr Index tallest_panel = 16;
-  if (depth <= block.depth) return tallest_panel * tile_width;
-  return std::min(rows, std::max(tallest_panel, block.numbers / Grid::steps(depth, block))) * block.pairs *
+  if (words<T>(depth) <= block.template steps<T>()) return tallest_panel * tile_width;
+  return std::min(rows, std::max(tallest_panel, block.words / Grid::steps<T>(depth, block))) * block.pairs *
          tile_width;
 }
 
@@ -169,19 +209,14 @@ inline void require_depth(Index rows, Index weights) {
               "a linear layer of " + std::to_string(weights) + " inputs was given rows of " + std::to_string(rows));
 }
 
-template <class Source>
-inline constexpr bool is_packed = false;
-template <class T>
-inline constexpr bool is_packed<PanelsSource<T>> = true;
-
 }  // namespace detail
 
 /// Bytes of a Workspace that `gemm` uses while it runs, for A [rows, depth] that is `packed` already or is not.
 template <class T>
 constexpr std::size_t gemm_arena(Index rows, Index depth, int strands, bool packed = false) {
   if (rows == 0) return 0;
-  return (packed ? 0 : arena_bytes<T>(rows * depth)) +
-         static_cast<std::size_t>(strands) * arena_bytes<T>(detail::gemm_scratch(rows, depth, Blocking{}));
+  return (packed ? 0 : panels_bytes<T>(rows, depth)) +
+         static_cast<std::size_t>(strands) * arena_bytes<real<T>>(detail::gemm_scratch<T>(rows, depth, Blocking{}));
 }
 
 /// sink <- source W^T for A [rows, depth] and W [outputs, depth].
@@ -193,35 +228,32 @@ void gemm(const Source& source, const PackedMatrix<T>& weights, const Sink& sink
   const Index rows = source.rows, depth = source.depth, outputs = weights.rows();
   if (rows == 0 || outputs == 0) return;
   const auto scope = workspace.scope();
+  const PanelsSource<T> a = pack(source, workspace, k);
 
-  const T* a;
-  if constexpr (detail::is_packed<Source>) {
-    a = source.panels;
-  } else {
-    a = pack(source, workspace.take<T>(rows * depth), workspace, k).panels;
-  }
-
-  const detail::Grid grid(rows, depth, weights.strips(), k.panel_rows, k.blocking);
-  const std::size_t scratch_bytes = arena_bytes<T>(detail::gemm_scratch(rows, depth, k.blocking));
-  const Index scratch_size = static_cast<Index>(scratch_bytes / sizeof(T));
-  T* const scratch = workspace.take<T>(scratch_size * workspace.strands());
+  const auto grid = detail::Grid::of<T>(rows, depth, weights.strips(), workspace.strands(), k);
+  const std::size_t scratch_bytes = arena_bytes<real<T>>(detail::gemm_scratch<T>(rows, depth, k.blocking));
+  const Index scratch_size = static_cast<Index>(scratch_bytes / sizeof(real<T>));
+  auto* const scratch = workspace.take<real<T>>(scratch_size * workspace.strands());
 
   // Tasks in a row share their rows of A, which stay in L2 while W streams past.
   workspace.parallel_for(grid.row_blocks.count * grid.column_blocks.count, [&](Index task, int strand) {
     const Index rb = task / grid.column_blocks.count, cb = task % grid.column_blocks.count;
-    const T* const panels = a + grid.panels.first(grid.row_blocks.first(rb)) * depth;
-    detail::multiply_block(grid, rb, cb, panels, weights, sink, scratch + strand * scratch_size, k);
+    const Index first = grid.panels.first(grid.row_blocks.first(rb));
+    detail::multiply_block(grid, rb, cb, a.panels + first * padded<T>(depth), a.scale ? a.scale + first : nullptr,
+                           weights, sink, scratch + strand * scratch_size, k);
   });
 }
 
 namespace detail {
 /// The most rows of a task.
+template <class T>
 constexpr Index block_rows(Index rows, Index depth, const Blocking& block) {
-  return std::min<Index>(rows, std::max<Index>(16, block.numbers / Grid::steps(depth, block)));
+  return std::min<Index>(rows, std::max<Index>(16, block.words / Grid::steps<T>(depth, block)));
 }
 /// Few rows are packed at one time, so that strands share them and divide the columns.
+template <class T>
 constexpr bool few_rows(Index rows, Index depth, int strands, const Blocking& block) {
-  return rows < 2 * strands * block_rows(rows, depth, block);
+  return rows < 2 * strands * block_rows<T>(rows, depth, block);
 }
 }  // namespace detail
 
@@ -229,9 +261,9 @@ constexpr bool few_rows(Index rows, Index depth, int strands, const Blocking& bl
 template <class T>
 constexpr std::size_t gemm_in_blocks_arena(Index rows, Index depth, int strands) {
   constexpr Blocking block{};
-  if (detail::few_rows(rows, depth, strands, block)) return gemm_arena<T>(rows, depth, strands);
-  return static_cast<std::size_t>(strands) * (arena_bytes<T>(detail::block_rows(rows, depth, block) * depth) +
-                                              arena_bytes<T>(detail::gemm_scratch(rows, depth, block)));
+  if (detail::few_rows<T>(rows, depth, strands, block)) return gemm_arena<T>(rows, depth, strands);
+  return static_cast<std::size_t>(strands) * (panels_bytes<T>(detail::block_rows<T>(rows, depth, block), depth) +
+                                              arena_bytes<real<T>>(detail::gemm_scratch<T>(rows, depth, block)));
 }
 
 /// The same as `gemm`, bit for bit, for very many rows: no more of them are packed at a time than stay in the
@@ -241,24 +273,30 @@ void gemm_in_blocks(const Source& source, const PackedMatrix<T>& weights, const 
                     const Kernels<T>& k = kernels<T>()) {
   const Index rows = source.rows, depth = source.depth;
   const int strands = workspace.strands();
-  if (detail::few_rows(rows, depth, strands, k.blocking)) return gemm(source, weights, sink, workspace, k);
+  if (detail::few_rows<T>(rows, depth, strands, k.blocking)) return gemm(source, weights, sink, workspace, k);
   detail::require_depth(depth, weights.depth());
   const auto scope = workspace.scope();
-  const detail::Grid grid(rows, depth, weights.strips(), k.panel_rows, k.blocking);
-  const auto padded = [](Index n) { return static_cast<Index>(arena_bytes<T>(n) / sizeof(T)); };
-  const Index panels_size = padded(detail::block_rows(rows, depth, k.blocking) * depth);
-  const Index scratch_size = padded(detail::gemm_scratch(rows, depth, k.blocking));
+  const auto grid = detail::Grid::of<T>(rows, depth, weights.strips(), /*strands=*/1, k);
+  const Index step = padded<T>(depth), most = detail::block_rows<T>(rows, depth, k.blocking);
+  const auto rounded_up = [](Index n, auto type) {
+    return static_cast<Index>(arena_bytes<decltype(type)>(n) / sizeof type);
+  };
+  const Index panels_size = rounded_up(most * step, T{}), scales_size = rounded_up(most, float{});
+  const Index scratch_size = rounded_up(detail::gemm_scratch<T>(rows, depth, k.blocking), real<T>{});
   T* const panels = workspace.take<T>(panels_size * strands);
-  T* const scratch = workspace.take<T>(scratch_size * strands);
+  float* const scales = std::is_same_v<T, int8> ? workspace.take<float>(scales_size * strands) : nullptr;
+  auto* const scratch = workspace.take<real<T>>(scratch_size * strands);
   workspace.parallel_for(grid.row_blocks.count, [&](Index rb, int strand) {
     T* const own = panels + strand * panels_size;
+    float* const scale = scales ? scales + strand * scales_size : nullptr;
     const Index first = grid.panels.first(grid.row_blocks.first(rb));
     for (Index p = grid.row_blocks.first(rb); p < grid.row_blocks.first(rb + 1); ++p) {
       const Index row = grid.panels.first(p);
-      source.pack(k, row, grid.panels.height(p), own + (row - first) * depth);
+      pack_panel(k, source, row, grid.panels.height(p), own + (row - first) * step,
+                 scale ? scale + row - first : nullptr);
     }
     for (Index cb = 0; cb < grid.column_blocks.count; ++cb) {
-      detail::multiply_block(grid, rb, cb, own, weights, sink, scratch + strand * scratch_size, k);
+      detail::multiply_block(grid, rb, cb, own, scale, weights, sink, scratch + strand * scratch_size, k);
     }
   });
 }

@@ -17,3 +17,17 @@
 #define DIT_UNROLL _Pragma("GCC unroll 32")
 #endif
 #endif
+#if !defined(DIT_PREFETCH)
+#if defined(__GNUC__)
+#define DIT_PREFETCH(p) __builtin_prefetch(p)
+#else
+#define DIT_PREFETCH(p) static_cast<void>(p)
+#endif
+#endif
+#if !defined(DIT_READ_AGAIN)
+#if defined(__GNUC__)
+#define DIT_READ_AGAIN __asm__ volatile("" : : : "memory")
+#else
+#define DIT_READ_AGAIN static_cast<void>(0)
+#endif
+#endif

@@ -2,6 +2,7 @@
 /// The left operand of a GEMM: how it is cut into panels, and where its rows come from.
 
 #include <algorithm>
+#include <limits>
 
 #include "dit/core/workspace.hpp"
 #include "dit/kernels/kernels.hpp"
@@ -9,8 +10,8 @@
 namespace dit::inline DIT_ABI {
 
 /// Rows cut into panels of at most `most` rows each and almost equal heights, so there is no small one at the end.
-/// A matrix [rows, depth] takes exactly rows * depth numbers as panels: panel p is [depth][height(p)] and starts at
-/// first(p) * depth.
+/// A matrix [rows, depth] takes exactly rows * words(depth) words as panels: panel p is [words][height(p)] and
+/// starts at word first(p) * words.
 struct Panels {
   Index rows, count;
 
@@ -22,19 +23,75 @@ struct Panels {
 
 // A source says how the rows of A come to be. It has
 //     Index rows, depth;
-//     void pack(const Kernels<T>& k, Index first, Index count, T* panel) const;   // panel: [depth][count]
-// and `pack` is called at the same time for different rows, once for each.
+//     void pack(const Verbs<R>& k, Index first, Index count, const Panel& panel) const;
+// and `pack` gives the numbers of rows [first, first + count) to the panel, piece by piece:
+//     panel(const S* x, Index stride, Index rows, Index begin, Index n, Index row = 0);
+// takes numbers [begin, begin + n) of the panel's rows [row, row + rows) from x, `stride` apart; `begin` is a whole
+// word, and n but at the end. S is what they are of, R or stored<T>. `pack` is called at the same time for
+// different rows, in the order of the panels' numbers or any other.
 
-/// Fills a panel from rows that are made piece by piece: `make(r, begin, count, piece)` writes numbers
-/// [begin, begin + count) of the panel's row r. Pieces are at most 64 long.
-template <class T, class Make>
-void pack_pieces(const Kernels<T>& k, Index count, Index depth, T* panel, Make&& make) {
+namespace detail {
+
+/// The panel [words][height] of T.
+template <class T>
+struct PanelOf {
+  const Kernels<T>& k;
+  Index height;
+  T* panel;
+  const real<T>* inverse = nullptr;
+
+  void operator()(const real<T>* x, Index stride, Index rows, Index begin, Index n, Index row = 0) const {
+    k.pack_panel(x, stride, rows, row, begin, n, inverse ? inverse + row : nullptr, height, panel);
+  }
+  void operator()(const stored<T>* x, Index stride, Index rows, Index begin, Index n, Index row = 0) const
+      requires(!std::is_same_v<stored<T>, real<T>>) {
+    k.pack_stored(x, stride, rows, row, begin, n, inverse ? inverse + row : nullptr, height, panel);
+  }
+};
+
+/// What int8 looks at first: the largest number of every row, by size.
+struct HighestOf {
+  const Kernels<int8>& k;
+  float* highest;
+
+  void operator()(const float* x, Index stride, Index rows, Index, Index n, Index row = 0) const {
+    k.find_highest(x, stride, rows, n, highest + row);
+  }
+  void operator()(const bf16* x, Index stride, Index rows, Index, Index n, Index row = 0) const {
+    k.find_highest_stored(x, stride, rows, n, highest + row);
+  }
+};
+
+}  // namespace detail
+
+/// Rows [first, first + count) of a source as a panel of T. With int8 row r is rounded to multiples of scale[r] =
+/// max |x[r]| / 127; elsewhere `scale` is not touched.
+template <class T, class Source>
+void pack_panel(const Kernels<T>& k, const Source& source, Index first, Index count, T* panel, float* scale) {
+  if constexpr (std::is_same_v<T, int8>) {
+    float highest[16] = {}, inverse[16];
+    source.pack(k, first, count, detail::HighestOf{k, highest});
+    for (Index r = 0; r < count; ++r) {
+      scale[r] = highest[r] / 127;
+      constexpr float none = 127 / std::numeric_limits<float>::max();  // so little that 1 / scale would be infinite
+      inverse[r] = highest[r] > none ? 127 / highest[r] : 0;
+    }
+    source.pack(k, first, count, detail::PanelOf<T>{k, count, panel, inverse});
+  } else {
+    source.pack(k, first, count, detail::PanelOf<T>{k, count, panel});
+  }
+}
+
+/// Gives a panel rows that are made piece by piece: `make(r, begin, count, piece)` writes numbers [begin, begin +
+/// count) of the panel's row r. Pieces are at most 64 long.
+template <class R, class Panel, class Make>
+void pack_pieces(Index count, Index depth, const Panel& panel, Make&& make) {
   constexpr Index longest = 64, most = 16;
-  alignas(alignment) T pieces[most * longest];
+  alignas(alignment) R pieces[most * longest];
   for (Index begin = 0; begin < depth; begin += longest) {
     const Index n = std::min(longest, depth - begin);
     for (Index r = 0; r < count; ++r) make(r, begin, n, pieces + r * longest);
-    k.transpose(pieces, longest, count, n, panel + begin * count, count);
+    panel(pieces, longest, count, begin, n);
   }
 }
 
@@ -45,9 +102,10 @@ struct RowsSource {
   Index rows, depth;
   Index stride = 0;
 
-  void pack(const Kernels<T>& k, Index first, Index count, T* panel) const {
+  template <class K, class Panel>
+  void pack(const K&, Index first, Index count, const Panel& panel) const {
     const Index step = stride ? stride : depth;
-    k.transpose(x + first * step, step, count, depth, panel, count);
+    panel(x + first * step, step, count, 0, depth);
   }
 };
 
@@ -59,25 +117,29 @@ struct ActivatedSource {
   Activation activation;
   Index stride = 0;
 
-  void pack(const Kernels<T>& k, Index first, Index count, T* panel) const {
+  template <class Panel>
+  void pack(const Verbs<T>& k, Index first, Index count, const Panel& panel) const {
     const Index step = stride ? stride : depth;
-    pack_pieces(k, count, depth, panel, [&](Index r, Index begin, Index n, T* piece) {
+    pack_pieces<T>(count, depth, panel, [&](Index r, Index begin, Index n, T* piece) {
       k.activate(activation, x + (first + r) * step + begin, n, piece);
     });
   }
 };
 
-/// The features of `left`, then those of `right`.
+/// The features of `left`, then those of `right`. Those of `left` are whole words of the product's type: an even
+/// number with bf16, a multiple of 4 with int8.
 template <class Left, class Right>
 struct ConcatSource {
   Left left;
   Right right;
   Index rows = left.rows, depth = left.depth + right.depth;
 
-  template <class T>
-  void pack(const Kernels<T>& k, Index first, Index count, T* panel) const {
+  template <class K, class Panel>
+  void pack(const K& k, Index first, Index count, const Panel& panel) const {
     left.pack(k, first, count, panel);
-    right.pack(k, first, count, panel + left.depth * count);
+    right.pack(k, first, count,
+               [&panel, at = left.depth](const auto* x, Index stride, Index n_rows, Index begin, Index n,
+                                         Index row = 0) { panel(x, stride, n_rows, at + begin, n, row); });
   }
 };
 
@@ -97,11 +159,12 @@ struct NormSource {
   Index stride = 0;
   Index rows_per_sample = 1;
 
-  void pack(const Kernels<T>& k, Index first, Index count, T* panel) const {
+  template <class Panel>
+  void pack(const Verbs<T>& k, Index first, Index count, const Panel& panel) const {
     T mean[16], rstd[16];
     for (Index r = 0; r < count; ++r) k.statistics(norm, x + (first + r) * depth, depth, eps, mean + r, rstd + r);
     const auto at = [](const T* p, Index i) { return p ? p + i : nullptr; };
-    pack_pieces(k, count, depth, panel, [&](Index r, Index begin, Index n, T* piece) {
+    pack_pieces<T>(count, depth, panel, [&](Index r, Index begin, Index n, T* piece) {
       const Index sample = (first + r) / rows_per_sample * stride + begin;
       k.normalise(x + (first + r) * depth + begin, n, mean[r], rstd[r], at(weight, begin), at(bias, begin),
                   at(scale, sample), at(shift, sample), piece);
@@ -109,24 +172,35 @@ struct NormSource {
   }
 };
 
-/// Rows that are panels already: what `pack` or a PanelsSink left.
+/// Rows that are panels already, what `pack` or a PanelsSink left; with int8 and the scale of every row.
 template <class T>
 struct PanelsSource {
   const T* panels;
   Index rows, depth;
+  const float* scale = nullptr;
 };
 
-/// Writes a source's panels, rows * depth numbers, in parallel.
+/// Bytes of a Workspace for the panels of A [rows, depth].
+template <class T>
+constexpr std::size_t panels_bytes(Index rows, Index depth) {
+  return arena_bytes<T>(rows * padded<T>(depth)) + (std::is_same_v<T, int8> ? arena_bytes<float>(rows) : 0);
+}
+
+/// A source's panels, in parallel, on the workspace, in the caller's scope.
 template <class T, class Source>
-PanelsSource<T> pack(const Source& source, T* to, Workspace& workspace, const Kernels<T>& k = kernels<T>()) {
+PanelsSource<T> pack(const Source& source, Workspace& workspace, const Kernels<T>& k) {
   const Panels panels(source.rows, k.panel_rows);
+  const Index step = padded<T>(source.depth);
+  T* const to = workspace.take<T>(source.rows * step);
+  float* const scale = std::is_same_v<T, int8> ? workspace.take<float>(source.rows) : nullptr;
   workspace.parallel_for(panels.count, [&](Index p, int) {
-    source.pack(k, panels.first(p), panels.height(p), to + panels.first(p) * source.depth);
+    const Index first = panels.first(p);
+    pack_panel(k, source, first, panels.height(p), to + first * step, scale ? scale + first : nullptr);
   });
-  return {to, source.rows, source.depth};
+  return {to, source.rows, source.depth, scale};
 }
 template <class T>
-PanelsSource<T> pack(const PanelsSource<T>& source, T*, Workspace&, const Kernels<T>& = kernels<T>()) {
+PanelsSource<T> pack(const PanelsSource<T>& source, Workspace&, const Kernels<T>&) {
   return source;
 }
 

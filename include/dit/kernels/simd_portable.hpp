@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 
 #include "dit/kernels/table.hpp"
 
@@ -28,7 +29,6 @@ struct Vec {
   Part part[static_cast<std::size_t>(parts)];
 };
 
-inline constexpr Isa isa = Isa::portable;
 inline constexpr int tile_strips = 1;  ///< that the micro-kernel treats at a time
 
 /// Rows of a panel: as many as sixteen 16-byte registers take, or thirty-two.
@@ -117,6 +117,11 @@ DIT_INLINE Vec<T> each(const Vec<T>& a, F f) {
   return load(x);
 }
 
+DIT_INLINE Vec<std::int32_t> multiply_add(const Vec<std::int32_t>& a, const Vec<std::int32_t>& b,
+                                          Vec<std::int32_t> c) {
+  DIT_UNROLL for (int i = 0; i < Vec<std::int32_t>::parts; ++i) c.part[i] = a.part[i] * b.part[i] + c.part[i];
+  return c;
+}
 /// a * b + c, rounded once where the machine can do that, else twice; the same everywhere in the program.
 template <class T>
 DIT_INLINE Vec<T> multiply_add(const Vec<T>& a, const Vec<T>& b, Vec<T> c) {
@@ -202,7 +207,117 @@ DIT_INLINE Vec<double> gelu_erf(const Vec<double>& a) {
   return each(a, [](double x) { return 0.5 * (x < -1000 ? -1000 : x) * std::erfc(-0.70710678118654752 * x); });
 }
 
+DIT_INLINE Vec<float> to_float(const Vec<std::int32_t>& a) {
+  std::int32_t x[16];
+  float y[16];
+  store(x, a);
+  for (int i = 0; i < 16; ++i) y[i] = static_cast<float>(x[i]);
+  return load(y);
+}
+
+// bf16: the upper halves of floats. Words of several numbers are moved as floats.
+DIT_INLINE Vec<float> load(const bf16* p, Index n) {
+  std::uint16_t half[16] = {};
+  std::memcpy(half, static_cast<const void*>(p), static_cast<std::size_t>(n) * sizeof(bf16));
+  float x[16];
+  for (int i = 0; i < 16; ++i) x[i] = detail::decode<bf16>(half[i]);
+  return load(x);
+}
+DIT_INLINE Vec<float> load(const bf16* p) { return load(p, 16); }
+/// To nearest, ties to even; a NaN stays one.
+DIT_INLINE void round_all(const Vec<float>& v, std::uint16_t* half, int step) {
+  float x[16];
+  store(x, v);
+  for (int i = 0; i < 16; ++i) half[i * step] = detail::encode<bf16>(x[i]);
+}
+DIT_INLINE void store(bf16* p, const Vec<float>& v, Index n) {
+  std::uint16_t half[16];
+  round_all(v, half, 1);
+  std::memcpy(static_cast<void*>(p), half, static_cast<std::size_t>(n) * sizeof(bf16));
+}
+DIT_INLINE void store(bf16* p, const Vec<float>& v) { store(p, v, 16); }
+DIT_INLINE Vec<float> load_words(const void* p) {
+  Vec<float> v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+/// 32 numbers in a row, as words.
+DIT_INLINE Vec<float> join(const Vec<float>& a, const Vec<float>& b) {
+  std::uint16_t half[32];
+  round_all(a, half, 1);
+  round_all(b, half + 16, 1);
+  return load_words(half);
+}
+/// Word i is (a_i, b_i).
+DIT_INLINE Vec<float> interleave(const Vec<float>& a, const Vec<float>& b) {
+  std::uint16_t half[32];
+  round_all(a, half, 2);
+  round_all(b, half + 1, 2);
+  return load_words(half);
+}
+
+// int8: four to a word.
+/// 64 numbers in a row, to nearest, as words. What is no number becomes 0.
+DIT_INLINE Vec<float> narrow(const Vec<float>& a, const Vec<float>& b, const Vec<float>& c, const Vec<float>& d) {
+  float x[64];
+  store(x, a), store(x + 16, b), store(x + 32, c), store(x + 48, d);
+  int8 bytes[64];
+  for (int i = 0; i < 64; ++i) bytes[i] = static_cast<int8>(std::abs(x[i]) <= 127.5F ? std::rint(x[i]) : 0.F);
+  return load_words(bytes);
+}
+DIT_INLINE Vec<float> lift(const Vec<float>& words) { return words; }
+/// max(a, |b|), or NaN.
+DIT_INLINE Vec<float> larger(const Vec<float>& a, const Vec<float>& b) {
+  float x[16], y[16];
+  store(x, a), store(y, b);
+  for (int i = 0; i < 16; ++i) x[i] = std::abs(y[i]) <= x[i] || x[i] != x[i] ? x[i] : std::abs(y[i]);
+  return load(x);
+}
+
+DIT_INLINE float widened(const bf16* p) {
+  std::uint16_t half;
+  std::memcpy(&half, static_cast<const void*>(p), sizeof half);
+  return detail::decode<bf16>(half);
+}
+DIT_INLINE std::int32_t widened(const int8* p) { return *p; }
+template <class T>
+DIT_INLINE T widened(const T* p) {
+  return *p;
+}
+
+template <class T>
+inline constexpr std::int32_t offset = 0;
+
+// Real numbers are one part; those of a word of bf16 or int8 take turns.
+template <class T>
+inline constexpr int parts = static_cast<int>(word_size<T>);
+template <class T>
+using Operand = Vec<accumulator<T>>;
+template <int part, class T>
+DIT_INLINE Operand<T> load_operand(const T* p) {
+  if constexpr (word_size<T> == 1) {
+    return load(p);
+  } else {
+    accumulator<T> x[16];
+    for (int i = 0; i < 16; ++i) x[i] = widened(p + i * word_size<T> + part);
+    return load(x);
+  }
+}
+template <int part, class T>
+DIT_INLINE Operand<T> spread_operand(const T* p) {
+  return broadcast(widened(p + part));
+}
+template <class T>
+DIT_INLINE Operand<T> dot(const Operand<T>& a, const Operand<T>& b, const Operand<T>& sum) {
+  return multiply_add(a, b, sum);
+}
+
+#include "dit/kernels/body_step.inl"
+
 #include "dit/kernels/body.inl"
+
+template <class T>
+inline constexpr Products<T> products = make_products<T>("portable");
 
 }  // namespace dit::inline DIT_ABI::portable
 

@@ -186,7 +186,7 @@ struct AutoencoderKL : LatentDecoder<AutoencoderKL<config_, T>, real<T>, 4> {
     const std::size_t decoding = decltype(decoder)::arena(shape[0], shape[1], strands);
     if (!config.post_quant_conv) return arena_bytes<R>(pixels * channels) + decoding;
     return 2 * arena_bytes<R>(pixels * channels) +
-           std::max(conv_arena<R>(shape[0], shape[1], channels, 1, strands), decoding);
+           std::max(conv_arena<T>(shape[0], shape[1], channels, 1, strands), decoding);
   }
   static constexpr std::size_t tiled_arena(Shape<2> shape, int strands, Index tile = 64) {
     Base::require_tile(tile);

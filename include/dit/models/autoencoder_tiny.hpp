@@ -99,7 +99,7 @@ struct TinyDecoder {
     std::size_t most = decltype(conv_in)::arena(h, w, strands);
     for (const Index by : {1, 2, 4, 8}) {
       most = std::max(most, TinyBlock<width, T>::arena(by * h, by * w, strands));
-      if (by > 1) most = std::max(most, conv_arena<R>(by * h, by * w, width, 3, strands));
+      if (by > 1) most = std::max(most, conv_arena<T>(by * h, by * w, width, 3, strands));
     }
     return arena_bytes<R>(64 * h * w * width) + arena_bytes<R>(16 * h * w * width) + most;
   }

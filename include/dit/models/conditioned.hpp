@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "dit/core/workspace.hpp"
+#include "dit/nn/adaln.hpp"
 #include "dit/ops/patch.hpp"
 
 namespace dit::inline DIT_ABI {
@@ -22,8 +23,9 @@ namespace dit::inline DIT_ABI {
 ///
 /// What depends on the conditioning alone is computed once. So is, with `prepare(times)`, what depends on it and on
 /// time: the modulations of all times, one GEMM per layer instead of one per layer and step, bit for bit the same.
-/// Times that were not prepared are computed when they come. A batch smaller than the conditioning takes its first
-/// samples, so [conditional | unconditional] serves batched guidance. A copy copies what was prepared; wrap
+/// Times that were not prepared are computed when they come, unless `release_modulation` gave back the weights that
+/// takes, a third of the model's: then they are errc::bad_state. A batch smaller than the conditioning takes its
+/// first samples, so [conditional | unconditional] serves batched guidance. A copy copies what was prepared; wrap
 /// std::ref(field) where that is much. Errors: bad_condition (fewer conditions than samples, and what the model
 /// does not accept), and those of the model.
 template <class M>
@@ -47,18 +49,28 @@ class Conditioned {
   }
 
   /// times: sigmas of a flow, or integer steps of a chain; any range of numbers. Takes Modulations::per_vector
-  /// numbers for every time and sample: 0.8 MB in DiT-XL/2, 1.8 MB in SD3-medium, 4.2 MB in FLUX.1.
+  /// numbers for every time and sample: 0.8 MB in DiT-XL/2, 1.8 MB in SD3-medium, 4.2 MB in FLUX.1. Beside this
+  /// table it takes the workspace for 256 vectors at a time, at most 16 MB in FLUX.1, however many there are.
+  /// Errors: bad_condition without times; bad_state once the model's modulation weights are released. Whatever was
+  /// prepared before stays then.
   template <class Times>
   void prepare(const Times& times) {
     or_out_of_memory("the modulations of all times", [&] {
-      std::vector<R> each, t;
-      for (const auto time : times) {
-        each.push_back(M::model_time(time));
-        t.insert(t.end(), t_.size(), each.back());
-      }
-      std::vector<R> table(t.size() * static_cast<std::size_t>(M::Modulations::per_vector));
+      std::vector<R> each;
+      for (const auto time : times) each.push_back(M::model_time(time));
+      require(!each.empty(), errc::bad_condition, "there must be a time to prepare");
+      std::vector<R> table(each.size() * step_table_.size());
+      std::vector<R> t;
       const auto lease = workspace_->lease();
-      model_->modulations(t, condition_, table.data(), *workspace_);
+      const Index count = static_cast<Index>(each.size()), at_once = times_at_once();
+      for (Index first = 0; first < count; first += at_once) {
+        t.clear();
+        for (Index i = first; i < std::min(count, first + at_once); ++i) {
+          t.insert(t.end(), t_.size(), each[static_cast<std::size_t>(i)]);
+        }
+        model_->modulations(t, condition_, table.data() + first * static_cast<Index>(step_table_.size()),
+                            *workspace_);
+      }
       table_ = std::move(table);
       prepared_ = std::move(each);
     });
@@ -86,11 +98,12 @@ class Conditioned {
     patch_grid(x, M::config.patch);
     const Index samples = condition_.samples();
     require(x.shape[0] <= samples, errc::bad_condition, "there must be a condition for every sample");
-    const auto found = std::find(prepared_.begin(), prepared_.end(), time);
     typename M::Modulations m;
-    if (found != prepared_.end()) {
-      m = {{table_.data(), samples * static_cast<Index>(prepared_.size()), samples * (found - prepared_.begin())}};
+    if (const auto found = std::find(prepared_.begin(), prepared_.end(), time); found != prepared_.end()) {
+      m = modulations_of(found - prepared_.begin());
     } else {
+      require(has_modulation(*model_), errc::bad_state,
+              "this time was not prepared, and the model's modulation weights were released or never loaded");
       std::fill(t_.begin(), t_.end(), time);
       const auto lease = workspace_->lease();
       model_->modulations(std::span<const R>(t_).first(static_cast<std::size_t>(x.shape[0])), condition_,
@@ -98,6 +111,17 @@ class Conditioned {
       m = {{step_table_.data(), x.shape[0], 0}};
     }
     (*model_)(x, m, condition_, v, *workspace_, options...);
+  }
+
+  /// The times whose modulations are computed together, 256 vectors or those of one time. They make a table of
+  /// their own in `table_`.
+  Index times_at_once() const { return std::max<Index>(1, 256 / std::max<Index>(1, condition_.samples())); }
+
+  typename M::Modulations modulations_of(Index i) const {
+    const Index samples = condition_.samples(), at_once = times_at_once(), first = i / at_once * at_once;
+    const Index times = std::min(at_once, static_cast<Index>(prepared_.size()) - first);
+    return {
+        {table_.data() + first * static_cast<Index>(step_table_.size()), samples * times, samples * (i - first)}};
   }
 
   const M* model_;

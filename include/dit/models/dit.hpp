@@ -197,7 +197,7 @@ struct DiT : HasLayout<> {
     const Index rows = batch * grid.count();
     return arena_bytes<R>(Modulations::per_vector * batch) +
            std::max(arena_bytes<R>(batch * width) +
-                        std::max(decltype(t_embedder)::arena(batch, strands), gemm_arena<R>(batch, width, strands)),
+                        std::max(decltype(t_embedder)::arena(batch, strands), gemm_arena<T>(batch, width, strands)),
                     arena_bytes<R>(rows * width) +
                         std::max({decltype(x_embedder)::arena(rows, strands), decltype(pos_embed)::arena(grid),
                                   decltype(blocks)::value_type::arena(batch, grid.count(), strands),

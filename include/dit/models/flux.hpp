@@ -185,7 +185,7 @@ struct Flux : TextToImage<Flux<config_, T>, real<T>> {
                   config.guidance ? decltype(time_in)::arena(batch, strands) : 0});
     const std::size_t modulating =
         arena_bytes<R>(batch * width) +
-        std::max(decltype(time_in)::arena(batch, strands), gemm_arena<R>(batch, width, strands));
+        std::max(decltype(time_in)::arena(batch, strands), gemm_arena<T>(batch, width, strands));
     const std::size_t packing =
         arena_bytes<R>(batch * count * config.in_features()) +
         std::max(arena_bytes<R>(image * config.in_features()), decltype(img_in)::arena(batch * count, strands));
@@ -216,32 +216,23 @@ struct Flux : TextToImage<Flux<config_, T>, real<T>> {
       const auto X = take_tokens<R, width>(batch, image, workspace);  // [B, N, D]
       store_packed(X, x, condition, workspace);
       const auto context = take_tokens<R, width>(batch, text, workspace);  // [B, M, D]
-      std::copy_n(condition.context.data(), context.size(), context.data);
+      copy_tokens({condition.context.data(), condition.samples(), text}, 0, context, 0, text, workspace);
       for (Index l = 0; l < config.double_blocks; ++l) {
         double_blocks[static_cast<std::size_t>(l)](X, context, m.double_block(l), workspace, rope,
                                                    rope.from(text, head_dim));
       }
-      copy_tokens(context, 0, Z, 0, text);
-      copy_tokens(X, 0, Z, text, image);
+      copy_tokens(context, 0, Z, 0, text, workspace);
+      copy_tokens(X, 0, Z, text, image, workspace);
     }
     for (Index l = 0; l < config.single_blocks; ++l) {
       single_blocks[static_cast<std::size_t>(l)](Z, m.single_block(l), workspace, rope);
     }
     const auto X = take_tokens<R, width>(batch, grid.count(), workspace);
-    copy_tokens(Z, text, X, 0, grid.count());
+    copy_tokens(Z, text, X, 0, grid.count(), workspace);
     final_layer(X, m.final_layer(), v, workspace);  // [B, C, H, W]
   }
 
  private:
-  /// to[b, to_first ...] <- from[b, from_first ...], `count` tokens of every sample.
-  static void copy_tokens(Tokens<const R, width> from, Index from_first, Tokens<R, width> to, Index to_first,
-                          Index count) {
-    for (Index b = 0; b < to.batch; ++b) {
-      std::copy_n(from.data + (b * from.count + from_first) * width, count * width,
-                  to.data + (b * to.count + to_first) * width);
-    }
-  }
-
   static void require_fit(View<const R, 4> x, const Embedded& condition) {
     if (x.shape[1] != config.channels) {
       throw Error(errc::bad_input_shape, "latents of " + to_string(x.shape) + " where " +
@@ -292,11 +283,12 @@ struct Flux : TextToImage<Flux<config_, T>, real<T>> {
       std::copy_n(control.data + b * added, added, std::copy_n(x.data + b * own, own, all));
       patchify<PatchOrder::channel_first>(
           View<const R, 4>(all, {1, config.channels + config.control_channels, x.shape[2], x.shape[3]}),
-          config.patch, tokens);
+          config.patch, tokens, workspace.executor());
       if (reference.size() > 0) {
         const Shape<4> one{1, reference.shape[1], reference.shape[2], reference.shape[3]};
         patchify<PatchOrder::channel_first>(View<const R, 4>(reference[b].data, one), config.patch,
-                                            tokens + patch_grid(x, config.patch).count() * packed.width);
+                                            tokens + patch_grid(x, config.patch).count() * packed.width,
+                                            workspace.executor());
       }
     }
     store(X, img_in(packed), workspace);

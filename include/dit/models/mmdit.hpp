@@ -186,7 +186,7 @@ struct MMDiT : TextToImage<MMDiT<config_, T>, real<T>> {
                                            decltype(y_embedder)::arena(batch, strands));
     const std::size_t modulating =
         arena_bytes<R>(batch * width) +
-        std::max(decltype(t_embedder)::arena(batch, strands), gemm_arena<R>(batch, width, strands));
+        std::max(decltype(t_embedder)::arena(batch, strands), gemm_arena<T>(batch, width, strands));
     const std::size_t forward =
         arena_bytes<R>(rows * width) + std::max(decltype(x_embedder)::arena(rows, strands),
                                                 arena_bytes<R>(batch * text * width) +
@@ -201,9 +201,9 @@ struct MMDiT : TextToImage<MMDiT<config_, T>, real<T>> {
     const auto scope = workspace.scope();
     const auto X = take_tokens<R, width>(x.shape[0], grid.count(), workspace);
     store(X, x_embedder(x, workspace), workspace);  // [B, N, D]
-    pos_embed.add_to(X, grid);
+    pos_embed.add_to(X, grid, workspace);
     const auto context = take_tokens<R, width>(x.shape[0], text.tokens(), workspace);  // [B, M, D]
-    std::copy_n(text.context.data(), context.size(), context.data);
+    copy_tokens({text.context.data(), text.samples(), text.tokens()}, 0, context, 0, text.tokens(), workspace);
     Blocks::for_each(
         [&]<class Block>(int i, const Block& block) {
           if (!skipped[static_cast<std::size_t>(i)]) block(X, context, m.template block<Block>(i), workspace);

@@ -1,13 +1,28 @@
 #pragma once
 /// What models conditioned on text have in common: the passes, on top of what each computes.
 
+#include <algorithm>
 #include <span>
+#include <type_traits>
 
 #include "dit/models/conditioned.hpp"
 #include "dit/nn/layout.hpp"
 #include "dit/nn/text.hpp"
 
 namespace dit::inline DIT_ABI {
+
+/// to[b, to_first ...] <- from[b, from_first ...], `count` tokens of every sample of `to`.
+template <class T, int width>
+void copy_tokens(std::type_identity_t<Tokens<const T, width>> from, Index from_first, Tokens<T, width> to,
+                 Index to_first, Index count, Workspace& workspace) {
+  workspace.executor().parallel_ranges(to.batch * count, width, [&](Index begin, Index end) {
+    for (Index i = begin; i < end; ++i) {
+      const Index b = i / count, n = i % count;
+      std::copy_n(from.data + (b * from.count + from_first + n) * width, width,
+                  to.data + (b * to.count + to_first + n) * width);
+    }
+  });
+}
 
 /// A velocity model v(x, t, condition) on latents [B, C, H, W]. `Model` has `Condition`, `embed` it once, computes
 /// `modulations` for any number of times, and goes `forward` with both.

@@ -2,6 +2,7 @@
 /// Adaptive layer norm: the conditioning vector speaks through the norms.
 
 #include <algorithm>
+#include <type_traits>
 #include <utility>
 
 #include "dit/nn/linear.hpp"
@@ -62,6 +63,50 @@ struct AdaLNModulation : Linear<width, chunks * width, T> {
     return (*this)(silu_c, workspace.take<R>(silu_c.rows() * chunks * width), workspace);
   }
 };
+
+namespace detail {
+template <class>
+inline constexpr bool is_modulation = false;
+template <int width, int chunks, class T>
+inline constexpr bool is_modulation<AdaLNModulation<width, chunks, T>> = true;
+}  // namespace detail
+
+/// Calls `f(projection)` for every adaLN projection of a model, in the order of the checkpoint.
+template <class F, class M>
+constexpr void for_each_modulation(F&& f, M& model) {
+  using Plain = std::remove_const_t<M>;
+  if constexpr (detail::is_modulation<Plain>) {
+    f(model);
+  } else if constexpr (detail::is_array<Plain>) {
+    for (auto& element : model) for_each_modulation(f, element);
+  } else if constexpr (!IsParameter<Plain>) {
+    Plain::visit([&f](auto, auto& member) { for_each_modulation(f, member); }, model);
+  }
+}
+
+/// Gives back the memory of a model's adaLN projections: a third of the weights of DiT and Stable Diffusion 3, 27 %
+/// of FLUX.1's. Once a field's times are prepared nothing else asks for them:
+///     Conditioned field(model, text, workspace);
+///     field.prepare(schedule.times<float>());
+///     release_modulation(model);
+///     sample(noise, schedule, field);
+/// Prepared fields stay as they are, all of them; what would need the projections is errc::bad_state from now on:
+/// other times, `prepare`, saving, copying. Loading the model anew brings them back. No pass of the model may run
+/// at the time.
+template <class M>
+void release_modulation(M& model) {
+  static_assert(!std::is_const_v<M>, "release_modulation: a const model keeps its weights");
+  for_each_modulation(
+      [](auto& projection) { for_each_parameter([](const Path&, auto& p) { p.release(); }, projection); }, model);
+}
+
+/// Are a model's adaLN projections there: loaded or initialised, and not released?
+template <class M>
+bool has_modulation(const M& model) {
+  bool all = true;
+  for_each_modulation([&all](const auto& projection) { all = all && !projection.weight.empty(); }, model);
+  return all;
+}
 
 /// SiLU(c), c [B, 1, D], for a block that runs alone: on the workspace, in the caller's scope. errc::bad_condition
 /// unless there is one vector for every sample.

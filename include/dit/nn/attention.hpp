@@ -30,17 +30,17 @@ struct QkNorm {
   }
   /// Then the turn, if there is one; see normalise_and_turn.
   template <int heads, int width>
-  void operator()(const Heads<real<T>, width>& x, Rope<real<T>> rope, Workspace& workspace) const {
-    normalise_and_turn<heads>(x, query_weight.data(), key_weight.data(), 1e-6, rope, workspace);
+  Heads<stored<T>, width> operator()(const Heads<stored<T>, width>& x, Rope<real<T>> rope) const {
+    return normalise_and_turn<heads>(x, query_weight.data(), key_weight.data(), 1e-6, rope);
   }
 };
 template <int head_dim, class T>
 struct QkNorm<head_dim, HeadNorm::none, T> {
   static constexpr void visit(auto&&, auto&...) {}
   template <int heads, int width>
-  void operator()(const Heads<real<T>, width>& x, Rope<real<T>> rope, Workspace& workspace) const {
-    constexpr const real<T>* no_weight = nullptr;
-    if (rope.cos) normalise_and_turn<heads>(x, no_weight, no_weight, 1e-6, rope, workspace);
+  Heads<stored<T>, width> operator()(const Heads<stored<T>, width>& x, Rope<real<T>> rope) const {
+    if (!rope.cos) return x;
+    return normalise_and_turn<heads>(x, nullptr, nullptr, 1e-6, rope);
   }
 };
 
@@ -51,6 +51,7 @@ struct QkvProjection {
   static_assert(heads > 0 && width % heads == 0, "SelfAttention: the number of heads does not divide the width");
   static constexpr int head_dim = width / heads;
   using R = real<T>;
+  using S = stored<T>;
   using scalar = T;
   template <class U>
   using with_scalar = QkvProjection<width, heads, U, norm_>;
@@ -65,16 +66,14 @@ struct QkvProjection {
 
   /// x [B, N, D], lazy -> q, k, v [B, N, D] on the workspace, in the caller's scope.
   template <class Source, int x_width>
-  Heads<R, width> operator()(const Lazy<Source, x_width>& x, Workspace& workspace, Rope<R> rope = {}) const {
-    const auto projected = take_tokens<R, 3 * width>(x.batch, x.count, workspace);
+  Heads<S, width> operator()(const Lazy<Source, x_width>& x, Workspace& workspace, Rope<R> rope = {}) const {
+    const auto projected = take_tokens<S, 3 * width>(x.batch, x.count, workspace);
     store(projected, qkv(x), workspace);
-    const auto result = split_heads<width>(projected);
-    norm.template operator()<heads>(result, rope, workspace);
-    return result;
+    return norm.template operator()<heads>(split_heads<width>(projected), rope);
   }
 
   /// Bytes of q, k and v.
-  static constexpr std::size_t bytes(Index rows) { return arena_bytes<R>(rows * 3 * width); }
+  static constexpr std::size_t bytes(Index rows) { return arena_bytes<S>(rows * 3 * width); }
   /// ... and of making them.
   static constexpr std::size_t arena(Index rows, int strands) {
     return bytes(rows) + Linear<width, 3 * width, T>::arena(rows, strands);
@@ -123,7 +122,7 @@ struct SelfAttention : QkvProjection<width, heads, T, norm_> {
       proj = std::max(proj, Linear<width, width, T>::arena(batch * count, strands));
       held += Qkv::bytes(batch * count);
     }
-    const std::size_t meeting = attention_arena<real<T>>(batch, heads, width / heads, keys, strands);
+    const std::size_t meeting = attention_arena<stored<T>>(batch, heads, width / heads, keys, strands);
     return std::max(making, held + std::max(meeting, proj));
   }
 };
@@ -177,7 +176,7 @@ struct JointAttention {
   template <std::size_t... s, class... X>
   void attend(Workspace& workspace, std::index_sequence<s...>, X... x) const {
     const auto scope = workspace.scope();
-    const std::array<Heads<R, width>, streams_> own{
+    const std::array<Heads<stored<T>, width>, streams_> own{
         streams[s].heads_of()(lazy(Tokens<const R, width>(x)), workspace)...};
     joint_attention<heads>(workspace, own[s]...);
     (store(x, streams[s].proj(own[s].answer()), workspace), ...);

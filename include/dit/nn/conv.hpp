@@ -16,16 +16,16 @@ class ConvWeight : public Weight<T, out, in, kernel, kernel> {
   using Base = Weight<T, out, in, kernel, kernel>;
 
  public:
-  using typename Base::scalar;
-
-  void set_rows(Index first, Index count, const scalar* source) {
-    std::vector<scalar> numbers(static_cast<std::size_t>(count * Base::row_size));
+  template <class S>
+  void set_rows(Index first, Index count, const S* source) {
+    std::vector<S> numbers(static_cast<std::size_t>(count * Base::row_size));
     for_each_number(count,
                     [&](Index ours, Index theirs) { numbers[static_cast<std::size_t>(ours)] = source[theirs]; });
     Base::set_rows(first, count, numbers.data());
   }
-  void get_rows(Index first, Index count, scalar* target) const {
-    std::vector<scalar> numbers(static_cast<std::size_t>(count * Base::row_size));
+  template <class S>
+  void get_rows(Index first, Index count, S* target) const {
+    std::vector<S> numbers(static_cast<std::size_t>(count * Base::row_size));
     Base::get_rows(first, count, numbers.data());
     for_each_number(count,
                     [&](Index ours, Index theirs) { target[theirs] = numbers[static_cast<std::size_t>(ours)]; });
@@ -75,7 +75,7 @@ struct Conv2d {
 
   /// Bytes that storing it takes from the workspace.
   static constexpr std::size_t arena(Index height, Index width, int strands) {
-    return conv_arena<R>(height, width, in, kernel, strands);
+    return conv_arena<T>(height, width, in, kernel, strands);
   }
 };
 

@@ -30,7 +30,7 @@ struct Depatchify : Linear<width, patch * patch * channels, T> {
     const auto patches = take_tokens<R, features>(tokens.batch, tokens.count, workspace);
     const Linear<width, features, T>& linear = *this;
     store(patches, linear(tokens), workspace);
-    unpatchify<order>(patches.data, patch, image);
+    unpatchify<order>(patches.data, patch, image, workspace.executor());
   }
 
   static constexpr std::size_t arena(Index rows, int strands) {

@@ -31,10 +31,13 @@ struct TimestepEmbedder {
   auto operator()(std::span<const R> times, double divisor, Workspace& workspace, double scale = 1) const {
     auto scope = workspace.scope();
     const auto x = take_tokens<R, features>(static_cast<Index>(times.size()), 1, workspace);
-    for (std::size_t i = 0; i < times.size(); ++i) {
-      timestep_embedding(scale * static_cast<double>(times[i]), features / 2, divisor,
-                         x.data + static_cast<Index>(i) * features);
-    }
+    constexpr Index sine = 32;  // times what a copy takes
+    workspace.executor().parallel_ranges(x.batch, sine * features, [&](Index begin, Index end) {
+      for (Index i = begin; i < end; ++i) {
+        timestep_embedding(scale * static_cast<double>(times[static_cast<std::size_t>(i)]), features / 2, divisor,
+                           x.data + i * features);
+      }
+    });
     return Held(std::move(scope), mlp(lazy(Tokens<const R, features>(x)), workspace));
   }
 
@@ -85,10 +88,12 @@ struct PositionEmbedding : Parameter<real<T>, 1, side * side, width> {
   void fill() {
     this->allocate();
     std::vector<float> scratch(static_cast<std::size_t>(side * width));
-    for_each_sincos_2d({side, side}, width, scratch.data(), [this](Index n, const float* column, const float* row) {
-      std::copy(column, column + width / 2, this->data() + n * width);
-      std::copy(row, row + width / 2, this->data() + n * width + width / 2);
-    });
+    InlineExecutor here;
+    for_each_sincos_2d({side, side}, width, scratch.data(), here,
+                       [this](Index n, const float* column, const float* row) {
+                         std::copy(column, column + width / 2, this->data() + n * width);
+                         std::copy(row, row + width / 2, this->data() + n * width + width / 2);
+                       });
   }
 
   /// x[b, n] <- x[b, n] + table[n]; errc::bad_input_shape unless the tokens are the grid's.
@@ -103,14 +108,14 @@ struct PositionEmbedding : Parameter<real<T>, 1, side * side, width> {
       }
     };
     if (grid == Grid{side, side}) {
-      for (Index n = 0; n < grid.count(); ++n) {
-        const R* row = this->data() + n * width;
-        add_halves(n, row, row + width / 2);
-      }
+      const R* const table = this->data();
+      workspace.executor().parallel_ranges(grid.count(), x.batch * width, [&](Index begin, Index end) {
+        for (Index n = begin; n < end; ++n) add_halves(n, table + n * width, table + n * width + width / 2);
+      });
     } else {
       const auto scope = workspace.scope();
       float* scratch = workspace.take<float>((grid.rows + grid.columns) * (width / 2));
-      for_each_sincos_2d(grid, width, scratch, add_halves);
+      for_each_sincos_2d(grid, width, scratch, workspace.executor(), add_halves);
     }
   }
 
@@ -129,7 +134,7 @@ struct PositionTable : Parameter<real<T>, 1, side * side, width> {
 
   /// x[b, (r, s)] <- x[b, (r, s)] + table[top + r, left + s]; errc::bad_input_shape for a grid that is larger than
   /// the table.
-  void add_to(Tokens<R, width> x, Grid grid) const {
+  void add_to(Tokens<R, width> x, Grid grid, Workspace& workspace) const {
     require(grid.rows > 0 && grid.columns > 0 && x.count == grid.count(), errc::bad_input_shape,
             "the tokens are not as many as their grid's");
     if (grid.rows > side || grid.columns > side) {
@@ -139,12 +144,13 @@ struct PositionTable : Parameter<real<T>, 1, side * side, width> {
     }
     const Index top = (side - grid.rows) / 2, left = (side - grid.columns) / 2;
     const R* const corner = this->data() + (top * side + left) * width;
-    for (Index b = 0; b < x.batch; ++b)
-      for (Index r = 0; r < grid.rows; ++r) {
-        const R* row = corner + r * side * width;
-        R* tokens = x.data + (b * grid.count() + r * grid.columns) * width;
-        for (Index i = 0; i < grid.columns * width; ++i) tokens[i] += row[i];
+    const Index line_size = grid.columns * width;
+    workspace.executor().parallel_ranges(x.batch * grid.rows, line_size, [&](Index begin, Index end) {
+      for (Index line = begin; line < end; ++line) {
+        const R* row = corner + line % grid.rows * side * width;
+        for (Index i = 0; i < line_size; ++i) x.data[line * line_size + i] += row[i];
       }
+    });
   }
 };
 

@@ -34,7 +34,10 @@ struct SingleStreamBlock {
   static_assert(config.width > 0 && config.heads > 0 && config.width % config.heads == 0,
                 "SingleStreamBlock: the number of heads does not divide the width");
   static_assert(config.mlp > 0, "SingleStreamBlock: the MLP's hidden width must be positive");
+  static_assert(config.width % word_size<T> == 0,
+                "SingleStreamBlock: with bf16 the width must be even, with int8 a multiple of 4");
   using R = real<T>;
+  using S = stored<T>;
   using Modulations = Chunks<R, width, 3>;
   using scalar = T;
   template <class U>
@@ -59,13 +62,13 @@ struct SingleStreamBlock {
     require(z.data && z.batch > 0 && z.count > 0, errc::bad_input_shape, "a block takes at least one token");
     require(m.data, errc::bad_condition, "a block needs a modulation for every sample");
     const auto scope = workspace.scope();
-    const auto qkvh = take_tokens<R, 3 * width + config.mlp>(z.batch, z.count, workspace);
-    store(qkvh, linear1(modulate(layer_norm(z, 1e-6), m.template chunk<0>(), m.template chunk<1>())), workspace);
-    const auto own = split_heads<width>(qkvh);             // [B, M + N, D] x 3
-    const auto h = features<3 * width, config.mlp>(qkvh);  // [B, M + N, 4 D]
-    norm.template operator()<config.heads>(own, rope, workspace);
+    const auto qkvh = take_tokens<S, 3 * width + config.mlp>(z.batch, z.count, workspace);
+    const auto modulated = modulate(layer_norm(z, 1e-6), m.template chunk<0>(), m.template chunk<1>());
+    store(qkvh, gelu_tanh_from<3 * width>(linear1(modulated)), workspace);
+    const auto own = norm.template operator()<config.heads>(split_heads<width>(qkvh), rope);  // [B, M + N, D] x 3
+    const auto h = features<3 * width, config.mlp>(qkvh);                                     // [B, M + N, 4 D]
     joint_attention<config.heads>(workspace, own);
-    add_gated(z, m.template chunk<2>(), linear2(concat(own.answer(), gelu_tanh(h))), workspace);
+    add_gated(z, m.template chunk<2>(), linear2(concat(own.answer(), h)), workspace);
   }
 
   /// The block alone: c [B, 1, D] is the conditioning vector before its SiLU. errc::bad_condition unless there is
@@ -80,9 +83,9 @@ struct SingleStreamBlock {
   /// Workspace bytes of a pass over [batch, count, width], the modulation given.
   static constexpr std::size_t arena(Index batch, Index count, int strands) {
     const Index rows = batch * count;
-    return arena_bytes<R>(rows * (3 * width + config.mlp)) +
+    return arena_bytes<S>(rows * (3 * width + config.mlp)) +
            std::max({decltype(linear1)::arena(rows, strands), decltype(linear2)::arena(rows, strands),
-                     attention_arena<R>(batch, config.heads, width / config.heads, count, strands)});
+                     attention_arena<S>(batch, config.heads, width / config.heads, count, strands)});
   }
 };
 

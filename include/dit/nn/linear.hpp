@@ -36,7 +36,7 @@ struct Linear {
   }
 
   /// Bytes that storing the product of `rows` rows takes from the workspace.
-  static constexpr std::size_t arena(Index rows, int strands) { return gemm_arena<real<T>>(rows, in, strands); }
+  static constexpr std::size_t arena(Index rows, int strands) { return gemm_arena<T>(rows, in, strands); }
 };
 
 }  // namespace dit::inline DIT_ABI

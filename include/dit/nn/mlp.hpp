@@ -24,16 +24,15 @@ struct Mlp {
   template <class Source, int width>
   auto operator()(const Lazy<Source, width>& x, Workspace& workspace) const {
     auto scope = workspace.scope();
-    const auto h = take_tokens<real<T>, hidden>(x.batch, x.count, workspace);
     auto product = fc1(x);
     product.activation = activation;
-    return Held(std::move(scope), fc2(store_panels(h, product, workspace)));
+    return Held(std::move(scope), fc2(store_input(x.batch, x.count, product, workspace)));
   }
 
   static constexpr std::size_t arena(Index rows, int strands) {
-    return arena_bytes<real<T>>(rows * hidden) +
+    return input_bytes<T, hidden>(rows) +
            std::max(Linear<in, hidden, T>::arena(rows, strands),
-                    gemm_arena<real<T>>(rows, hidden, strands, /*packed=*/true));
+                    gemm_arena<T>(rows, hidden, strands, /*packed=*/!std::is_same_v<T, int8>));
   }
 };
 

@@ -6,16 +6,20 @@
 
 namespace dit::inline DIT_ABI {
 
+/// What time and pooled text say to a block: chunks for the image, and for the text.
+template <class X, class Context>
+struct JointModulations {
+  static constexpr int x_chunks = X::count, context_chunks = Context::count;
+  X x;
+  Context context;
+};
+
 /// What the blocks share: a stream for the image, one for the text.
 template <class Block, class XStream, class ContextStream>
 struct JointBlock {
   static constexpr int width = XStream::width;
   using R = typename XStream::R;
-  struct Modulations {
-    static constexpr int x_chunks = XStream::Modulations::count, context_chunks = ContextStream::Modulations::count;
-    typename XStream::Modulations x;
-    typename ContextStream::Modulations context;
-  };
+  using Modulations = JointModulations<typename XStream::Modulations, typename ContextStream::Modulations>;
 
   XStream x_block;
   ContextStream context_block;

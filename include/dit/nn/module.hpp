@@ -28,9 +28,10 @@
 namespace dit::inline DIT_ABI {
 
 namespace detail {
-/// Before a parameter's numbers are touched: a model that was never filled, or was moved from, has none.
+/// Before a parameter's numbers are touched: a model that was never filled, or was moved from, has none, and what
+/// was released is gone.
 inline void require_weights(bool there) {
-  require(there, errc::bad_state, "this model has no weights: load or initialise it first");
+  require(there, errc::bad_state, "this model has no weights, or they were released: load or initialise it first");
 }
 }  // namespace detail
 
@@ -39,6 +40,7 @@ template <class T, int... extents>
 class Parameter {
  public:
   using scalar = T;
+  using Unpacked = T;
   static constexpr Shape<sizeof...(extents)> shape{extents...};
   static constexpr Index size = dit::size(shape);
   static constexpr Index rows = shape[0];
@@ -48,6 +50,9 @@ class Parameter {
   void allocate() {
     or_out_of_memory("a parameter", [this] { values_.assign(static_cast<std::size_t>(size), T{}); });
   }
+  void allocate_to_set_rows() { allocate(); }
+  /// Back to the state before `allocate`.
+  void release() noexcept { values_ = std::vector<T>(); }
   /// errc::bad_state before `allocate`, as for the rows.
   const T* data() const {
     detail::require_weights(!empty());
@@ -65,6 +70,7 @@ class Parameter {
     const T* from = data() + first * row_size;
     std::copy(from, from + count * row_size, target);
   }
+  void copy(const Parameter& other) { std::copy(other.data(), other.data() + size, data()); }
 
  private:
   std::vector<T> values_;
@@ -76,24 +82,36 @@ template <class T, int... extents>
 class Weight {
  public:
   using scalar = real<T>;
+  using Unpacked = typename PackedMatrix<T>::Unpacked;  ///< rows may be of these instead; see there
   static constexpr Shape<sizeof...(extents)> shape{extents...};
   static constexpr Index size = dit::size(shape);
   static constexpr Index rows = shape[0];
   static constexpr Index row_size = size / rows;
 
   bool empty() const noexcept { return packed_.empty(); }
+  /// Zeros.
   void allocate() { packed_ = PackedMatrix<T>(rows, row_size); }
+  /// What is undefined until every row was set.
+  void allocate_to_set_rows() { packed_ = PackedMatrix<T>::with_rows_to_set(rows, row_size); }
+  /// Back to the state before `allocate`.
+  void release() noexcept { packed_ = PackedMatrix<T>(); }
   /// errc::bad_state before `allocate`, as for the rows.
   const PackedMatrix<T>& packed() const {
     detail::require_weights(!empty());
     return packed_;
   }
 
-  void set_rows(Index first, Index count, const scalar* source) {
+  template <class S>
+  void set_rows(Index first, Index count, const S* source) {
     detail::require_weights(!empty());
     packed_.set_rows(first, count, source);
   }
-  void get_rows(Index first, Index count, scalar* target) const { packed().get_rows(first, count, target); }
+  template <class S>
+  void get_rows(Index first, Index count, S* target) const {
+    packed().get_rows(first, count, target);
+  }
+  /// Bit by bit, so nothing is rounded again.
+  void copy(const Weight& other) { packed_.copy(other.packed()); }
 
  private:
   PackedMatrix<T> packed_;
@@ -223,7 +241,7 @@ void fill(M& model, F&& value) {
   for_each_parameter(
       [&]<class P>(const Path& path, P& p) {
         std::vector<typename P::scalar> block;
-        p.allocate();
+        p.allocate_to_set_rows();
         auto&& next = value(path, p);
         detail::for_each_row_block<P>([&](Index first, Index rows) {
           block.resize(static_cast<std::size_t>(rows * P::row_size));
@@ -242,13 +260,8 @@ void copy(const M& from, M& to) {
   if constexpr (requires { to.set_layout(from.layout()); }) to.set_layout(from.layout());
   for_each_parameter(
       [&]<class P>(const Path&, const P& source, P& target) {
-        std::vector<typename P::scalar> block;
-        target.allocate();
-        detail::for_each_row_block<P>([&](Index first, Index rows) {
-          block.resize(static_cast<std::size_t>(rows * P::row_size));
-          source.get_rows(first, rows, block.data());
-          target.set_rows(first, rows, block.data());
-        });
+        target.allocate_to_set_rows();
+        target.copy(source);
       },
       from, to);
 }

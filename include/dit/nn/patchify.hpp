@@ -36,13 +36,13 @@ struct Patchify {
     }
     auto scope = workspace.scope();
     const auto patches = take_tokens<R, features>(image.shape[0], grid.count(), workspace);
-    patchify<PatchOrder::channel_first>(image, patch, patches.data);
+    patchify<PatchOrder::channel_first>(image, patch, patches.data, workspace.executor());
     const RowsSource<R> rows{patches.data, patches.rows(), features};
     return Held(std::move(scope), Product<RowsSource<R>, T, width>{rows, &weight.packed(), bias.data()});
   }
 
   static constexpr std::size_t arena(Index rows, int strands) {
-    return arena_bytes<R>(rows * features) + gemm_arena<R>(rows, features, strands);
+    return arena_bytes<R>(rows * features) + gemm_arena<T>(rows, features, strands);
   }
 };
 

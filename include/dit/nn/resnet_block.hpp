@@ -100,7 +100,7 @@ struct PixelAttention {
 
   static constexpr std::size_t arena(Index height, Index width, int strands) {
     const Index pixels = height * width;
-    const std::size_t linear = conv_arena<R>(height, width, channels, 1, strands);
+    const std::size_t linear = conv_arena<T>(height, width, channels, 1, strands);
     return 3 * arena_bytes<R>(pixels * channels) +
            std::max({decltype(group_norm)::arena(pixels, strands), decltype(group_norm)::held() + linear,
                      attention_arena<R>(1, 1, channels, pixels, strands)});
@@ -213,7 +213,7 @@ struct UpBlock {
   static constexpr std::size_t arena(Index height, Index width, int strands) {
     std::size_t most = ResnetBlock<in, out, groups, T>::arena(height, width, strands);
     if (blocks > 1) most = std::max(most, ResnetBlock<out, out, groups, T>::arena(height, width, strands));
-    if (upsamples) most = std::max(most, conv_arena<R>(2 * height, 2 * width, out, 3, strands));
+    if (upsamples) most = std::max(most, conv_arena<T>(2 * height, 2 * width, out, 3, strands));
     return most;
   }
 };

@@ -38,12 +38,12 @@ struct Stream {
   }
 
   /// q, k, v [B, N, D] on the workspace, in the caller's scope.
-  Heads<R, width> pre_attention(Tokens<R, width> x, const Modulations& m, Workspace& workspace,
-                                Rope<R> rope = {}) const {
+  Heads<stored<T>, width> pre_attention(Tokens<R, width> x, const Modulations& m, Workspace& workspace,
+                                        Rope<R> rope = {}) const {
     return attn.heads_of()(modulate(layer_norm(x, 1e-6), m.template chunk<0>(), m.template chunk<1>()), workspace,
                            rope);
   }
-  void post_attention(Tokens<R, width> x, const Heads<R, width>& o, const Modulations& m,
+  void post_attention(Tokens<R, width> x, const Heads<stored<T>, width>& o, const Modulations& m,
                       Workspace& workspace) const {
     add_gated(x, m.template chunk<2>(), attn.proj(o.answer()), workspace);
   }
@@ -75,7 +75,7 @@ struct PreOnlyStream {
 
   /// k, v [B, M, D] on the workspace, in the caller's scope. q is made with them and dropped: the text asks nothing
   /// any more.
-  Heads<R, width> pre_attention(Tokens<R, width> x, const Modulations& m, Workspace& workspace) const {
+  Heads<stored<T>, width> pre_attention(Tokens<R, width> x, const Modulations& m, Workspace& workspace) const {
     auto heads = attn(modulate(layer_norm(x, 1e-6), m.template chunk<0>(), m.template chunk<1>()), workspace);
     heads.q = nullptr;
     return heads;

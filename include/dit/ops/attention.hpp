@@ -12,15 +12,18 @@ namespace dit::inline DIT_ABI {
 
 /// What a stream of tokens brings to an attention, and where its answer goes: queries, keys and values [B, N, D],
 /// in rows that are `stride` numbers apart; a head is a contiguous block of d = D / heads features. Without queries
-/// the tokens are only attended to.
+/// the tokens are only attended to. `turn` is what becomes of queries and keys before they meet. `present` [B, N]
+/// is 0 for tokens that are padding and not attended to; null: there are none. T is what a model stores.
 template <class T, int width_>
 struct Heads {
   static constexpr int width = width_;
-  T* q = nullptr;
-  T* k = nullptr;
+  const T* q = nullptr;
+  const T* k = nullptr;
   const T* v = nullptr;
   T* out = nullptr;  ///< may be the place of q
   Index batch = 0, count = 0, stride = 0, out_stride = 0;
+  HeadTurn<real<T>> turn{};
+  const std::uint8_t* present = nullptr;
 
   constexpr Index rows() const { return batch * count; }
   /// The answer [B, N, D], for the GEMM that follows.
@@ -38,7 +41,7 @@ Heads<T, width> split_heads(Tokens<T, x_width> x) {
 
 /// The queries of every stream attend to the keys of all streams (arXiv:2403.03206, section 4):
 ///     o = softmax([q_1 | q_2 | ...] [k_1 | k_2 | ...]^T / sqrt(d)) [v_1 | v_2 | ...],   per head,
-/// bit for bit what attention among the concatenated tokens gives, without concatenating them. No mask.
+/// bit for bit what attention among the concatenated tokens gives, without concatenating them. Padding is left out.
 /// Errors: bad_input_shape where the streams are not of one batch.
 template <int heads, class T, int width, class... More>
 void joint_attention(Workspace& workspace, const Heads<T, width>& first, const More&... more) {
@@ -49,11 +52,12 @@ void joint_attention(Workspace& workspace, const Heads<T, width>& first, const M
   constexpr int head_dim = width / heads;
   const auto stream = [](const Heads<T, width>& x) {
     return AttentionStream<T>{
-        x.q, x.k, x.v, x.out, x.count, x.stride, x.count * x.stride, x.out_stride, x.count * x.out_stride};
+        x.q,    x.k,      x.v, x.out, x.count, x.stride, x.count * x.stride, x.out_stride, x.count * x.out_stride,
+        x.turn, x.present};
   };
   const std::array streams{stream(first), stream(more)...};
   attention(std::span<const AttentionStream<T>>(streams), first.batch, heads, head_dim,
-            static_cast<T>(1 / std::sqrt(double{head_dim})), workspace);
+            static_cast<real<T>>(1 / std::sqrt(double{head_dim})), workspace);
 }
 
 /// out = Attention(q, k, v) among the tokens of one stream, q, k, v side by side in the features of `qkv` [B, N, 3

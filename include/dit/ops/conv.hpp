@@ -17,12 +17,13 @@ struct NeighbourhoodSource {
   Index rows, depth;  ///< height * width, kernel * kernel * channels
   Index width, channels, kernel;
 
-  void pack(const Kernels<T>& k, Index first, Index count, T* panel) const {
+  template <class K, class Panel>
+  void pack(const K&, Index first, Index count, const Panel& panel) const {
     const Index pitch = (width + kernel - 1) * channels, run = kernel * channels;
     for (Index r = 0; r < count;) {  // a panel may reach over several rows of the image
       const Index y = (first + r) / width, x = (first + r) % width, n = std::min(count - r, width - x);
       for (Index i = 0; i < kernel; ++i) {
-        k.transpose(maps + (y + i) * pitch + x * channels, channels, n, run, panel + i * run * count + r, count);
+        panel(maps + (y + i) * pitch + x * channels, channels, n, i * run, run, r);
       }
       r += n;
     }
@@ -38,7 +39,7 @@ struct AddActivatedSink {
   void prefetch(Index row, Index rows, Index column, Index columns) const {
     add.prefetch(row, rows, column, columns);
   }
-  void put(const Kernels<T>& k, Index row, Index rows, Index column, Index columns, T* tile) const {
+  void put(const Verbs<T>& k, Index row, Index rows, Index column, Index columns, T* tile) const {
     add.put(k, row, rows, column, columns, tile);
     for (Index r = row; r < row + rows; ++r) {
       T* const x = add.x + r * add.stride + column;
@@ -55,7 +56,7 @@ struct PlanesSink {
   const T* bias = nullptr;
   T factor = T(1), offset = T(0);
 
-  void put(const Kernels<T>& k, Index row, Index rows, Index column, Index columns, T* tile) const {
+  void put(const Verbs<T>& k, Index row, Index rows, Index column, Index columns, T* tile) const {
     if (bias) k.add_bias(tile, rows, columns, bias + column);
     for (Index c = 0; c < columns; ++c) {
       T* const to = planes + (column + c) * plane_size + row;
@@ -69,6 +70,8 @@ struct PlanesSink {
 template <class T, int in, int out, int kernel>
 struct Convolution {
   static_assert(kernel % 2 == 1, "Convolution: the kernel has a middle");
+  static_assert(kernel * in % word_size<T> == 0,
+                "Convolution: with bf16 the channels must be even, with int8 a multiple of 4");
   LazyMaps<real<T>, in> a;
   const PackedMatrix<T>* weight;
   const real<T>* bias;
@@ -95,7 +98,7 @@ template <class T, int in, int out, int kernel, class SinkFrom>
 void convolve(const Convolution<T, in, out, kernel>& p, Workspace& workspace, SinkFrom&& sink_from) {
   using R = real<T>;
   constexpr Index border = kernel / 2, depth = kernel * kernel * in;
-  const Kernels<R>& k = kernels<R>();
+  const Kernels<T>& k = kernels<T>();
   const Index height = p.a.height(), width = p.a.width(), pitch = (width + 2 * border) * in;
   const Panels bands = conv_bands(height, pitch);
   const auto scope = workspace.scope();
@@ -131,7 +134,7 @@ constexpr std::size_t conv_arena(Index height, Index width, Index in, Index kern
   const auto gemm_of = [=](Index rows) {
     return gemm_in_blocks_arena<T>(rows * width, kernel * kernel * in, strands);
   };
-  return arena_bytes<T>((bands.height(0) + kernel - 1) * pitch) +
+  return arena_bytes<real<T>>((bands.height(0) + kernel - 1) * pitch) +
          std::max(gemm_of(bands.height(0)), gemm_of(bands.height(bands.count - 1)));
 }
 

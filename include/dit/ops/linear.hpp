@@ -16,13 +16,6 @@ Lazy<RowsSource<std::remove_const_t<T>>, width> features(Tokens<T, x_width> x) {
   return {RowsSource<std::remove_const_t<T>>{x.data + first, x.rows(), width, x_width}, x.batch, x.count};
 }
 
-/// GELU(x) as a GEMM reads it, see below.
-template <class T, int width>
-Lazy<ActivatedSource<T>, width> gelu_tanh(const Lazy<RowsSource<T>, width>& x) {
-  return {ActivatedSource<T>{x.source.x, x.rows(), width, Activation::gelu_tanh, x.source.stride}, x.batch,
-          x.count};
-}
-
 /// [a | b], side by side in each token's features. Errors: bad_input_shape unless they are as many tokens.
 template <class A, int a_width, class B, int b_width>
 Lazy<ConcatSource<A, B>, a_width + b_width> concat(const Lazy<A, a_width>& a, const Lazy<B, b_width>& b) {
@@ -39,6 +32,7 @@ struct Product {
   const PackedMatrix<T>* weight;
   const real<T>* bias;
   Activation activation = Activation::none;
+  int first_activated = 0;  ///< output that the activation is for, with all after it
 };
 
 /// A product, held or not: what follows takes it by value and gives it back as what it was.
@@ -67,6 +61,14 @@ P silu(P p) {
   return p;
 }
 
+/// GELU of outputs from number `first` on; those before stay as they are.
+template <int first, LazyProduct P>
+P gelu_tanh_from(P p) {
+  static_assert(0 <= first && first <= P::width, "gelu_tanh_from: the product has fewer outputs than that");
+  p.first_activated = first;
+  return gelu_tanh(std::move(p));
+}
+
 namespace detail {
 template <class P>
 struct HeldScope {
@@ -85,6 +87,9 @@ namespace detail {
 inline void require_rows(Index rows, Index of_product) {
   require(rows == of_product, errc::bad_input_shape, "the tokens that take a product are not as many as its rows");
 }
+inline void require_whole(int first_activated) {
+  require(first_activated == 0, errc::bad_option, "an activation of some outputs is for products that are stored");
+}
 }  // namespace detail
 
 /// Uninitialised tokens [batch, count, width] in the workspace.
@@ -99,25 +104,41 @@ void store(Tokens<T, y_width> y, const Lazy<Source, width>& x, Workspace& worksp
   static_assert(y_width == width, "store: the widths of the two are not the same");
   detail::require_rows(y.rows(), x.rows());
   const Kernels<T>& k = kernels<T>();
-  workspace.parallel_for(y.rows(), [&](Index row, int) { x.source.pack(k, row, 1, y.data + row * width); });
+  workspace.parallel_for(y.rows(),
+                         [&](Index row, int) { pack_panel(k, x.source, row, 1, y.data + row * width, nullptr); });
 }
 
-/// y = product. Errors, here and below: bad_input_shape where y has another number of tokens.
-template <class Source, class T, int width, int y_width>
-void store(Tokens<real<T>, y_width> y, const Product<Source, T, width>& p, Workspace& workspace) {
+/// y = product, rounded once where y is of what a model of T stores. Errors, here and below: bad_input_shape where
+/// y has another number of tokens; bad_option for an activation of some outputs, where it is not stored.
+template <class Source, class T, int width, class S, int y_width>
+void store(Tokens<S, y_width> y, const Product<Source, T, width>& p, Workspace& workspace) {
   static_assert(y_width == width, "store: the tokens' width is not the product's width");
+  static_assert(std::is_same_v<S, real<T>> || std::is_same_v<S, stored<T>>,
+                "store: the tokens are neither real numbers nor what the model stores");
   detail::require_rows(y.rows(), p.a.rows);
-  gemm(p.a, *p.weight, StoreSink<real<T>>{y.data, width, p.bias, p.activation}, workspace);
+  gemm(p.a, *p.weight, StoreSink<real<T>, S>{y.data, width, p.bias, p.activation, p.first_activated}, workspace);
 }
 
-/// The product in the layout of a GEMM's input, in y's memory, to be the next one's without a pass in between.
-template <class Source, class T, int width, int y_width>
-Lazy<PanelsSource<real<T>>, width> store_panels(Tokens<real<T>, y_width> y, const Product<Source, T, width>& p,
-                                                Workspace& workspace) {
-  static_assert(y_width == width, "store_panels: the tokens' width is not the product's width");
-  detail::require_rows(y.rows(), p.a.rows);
-  gemm(p.a, *p.weight, PanelsSink<real<T>>{y.data, width, p.bias, p.activation}, workspace);
-  return {PanelsSource<real<T>>{y.data, y.rows(), width}, y.batch, y.count};
+/// The product [batch, count, width] on the workspace, in the caller's scope, as another GEMM of T will read it: in
+/// the layout of its panels; with int8, whose scales are known only when a row is complete, as it is stored.
+template <class Source, class T, int width>
+auto store_input(Index batch, Index count, const Product<Source, T, width>& p, Workspace& workspace) {
+  detail::require_rows(batch * count, p.a.rows);
+  if constexpr (std::is_same_v<T, int8>) {
+    const auto y = take_tokens<stored<T>, width>(batch, count, workspace);
+    store(y, p, workspace);
+    return lazy(Tokens<const stored<T>, width>(y));
+  } else {
+    detail::require_whole(p.first_activated);
+    T* const panels = workspace.take<T>(p.a.rows * padded<T>(width));
+    gemm(p.a, *p.weight, PanelsSink<T>{panels, width, p.bias, p.activation}, workspace);
+    return Lazy<PanelsSource<T>, width>{{panels, p.a.rows, width}, batch, count};
+  }
+}
+/// Bytes of it.
+template <class T, int width>
+constexpr std::size_t input_bytes(Index rows) {
+  return arena_bytes<stored<T>>(rows * (std::is_same_v<T, int8> ? width : padded<T>(width)));
 }
 
 /// x <- x + gate * product, each sample with its own gate
@@ -126,6 +147,7 @@ void add_gated(Tokens<real<T>, x_width> x, PerSample<real<T>, width> gate, const
                Workspace& workspace) {
   static_assert(x_width == width, "add: the tokens' width is not the product's width");
   detail::require_rows(x.rows(), p.a.rows);
+  require(p.activation == Activation::none, errc::bad_option, "a product is added without an activation");
   gemm(p.a, *p.weight, AddGatedSink<real<T>>{x.data, width, p.bias, gate.data, gate.stride, x.count}, workspace);
 }
 

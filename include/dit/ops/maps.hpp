@@ -58,7 +58,7 @@ struct LazyMaps {
   constexpr Index width() const { return x.width * up; }
 
   /// Row y, [width][channels].
-  void row(const Kernels<T>& k, Index y, T* to) const {
+  void row(const Verbs<T>& k, Index y, T* to) const {
     const T* from = x.data + y / up * x.width * channels;
     for (Index i = 0; i < x.width; ++i, from += channels) {
       const T* pixel = to;

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "dit/core/error.hpp"
+#include "dit/core/executor.hpp"
 #include "dit/core/tensor.hpp"
 
 namespace dit::inline DIT_ABI {
@@ -53,38 +54,50 @@ namespace detail {
 /// Calls f(pixel, feature) for every row of every patch: the p pixels from `pixel` on, neighbours in the image, are
 /// the numbers feature, feature + step, ... of the flattened patches; step is 1 or the number of channels.
 template <PatchOrder order, class F>
-void for_each_patch_row(const Shape<4>& image, Index patch, F&& f) {
-  const auto [batch, channels, height, width] = image;
-  const Index features = channels * patch * patch;
-  for (Index b = 0; b < batch; ++b)
-    for (Index c = 0; c < channels; ++c)
-      for (Index y = 0; y < height; ++y)
-        for (Index column = 0; column < width / patch; ++column) {
-          const Index token = (b * (height / patch) + y / patch) * (width / patch) + column;
-          const Index pixel = ((b * channels + c) * height + y) * width + column * patch;
-          const Index feature = order == PatchOrder::channel_first ? (c * patch + y % patch) * patch
-                                                                   : y % patch * patch * channels + c;
-          f(pixel, token * features + feature);
-        }
+void for_each_patch_row(const Shape<4>& image, Index patch, Executor& executor, F&& f) {
+  const Index channels = image[1], height = image[2], width = image[3], features = channels * patch * patch;
+  executor.parallel_ranges(image[0] * channels * height, width, [&](Index begin, Index end) {
+    for (Index line = begin; line < end; ++line) {
+      const Index y = line % height, c = line / height % channels, b = line / height / channels;
+      for (Index column = 0; column < width / patch; ++column) {
+        const Index token = (b * (height / patch) + y / patch) * (width / patch) + column;
+        const Index feature =
+            order == PatchOrder::channel_first ? (c * patch + y % patch) * patch : y % patch * patch * channels + c;
+        f(line * width + column * patch, token * features + feature);
+      }
+    }
+  });
 }
 }  // namespace detail
 
 /// tokens[b, (r, s), patch features] = image[b, c, r p + i, s p + j], features in the given order.
 template <PatchOrder order, class T>
-void patchify(View<const T, 4> image, Index patch, T* tokens) {
+void patchify(View<const T, 4> image, Index patch, T* tokens, Executor& executor) {
   const Index step = order == PatchOrder::channel_first ? 1 : image.shape[1];
-  detail::for_each_patch_row<order>(image.shape, patch, [&](Index pixel, Index feature) {
+  detail::for_each_patch_row<order>(image.shape, patch, executor, [&](Index pixel, Index feature) {
     for (Index j = 0; j < patch; ++j) tokens[feature + j * step] = image.data[pixel + j];
   });
 }
 
 /// The inverse of `patchify` with the same order.
 template <PatchOrder order, class T>
-void unpatchify(const T* tokens, Index patch, View<T, 4> image) {
+void unpatchify(const T* tokens, Index patch, View<T, 4> image, Executor& executor) {
   const Index step = order == PatchOrder::channel_first ? 1 : image.shape[1];
-  detail::for_each_patch_row<order>(image.shape, patch, [&](Index pixel, Index feature) {
+  detail::for_each_patch_row<order>(image.shape, patch, executor, [&](Index pixel, Index feature) {
     for (Index j = 0; j < patch; ++j) image.data[pixel + j] = tokens[feature + j * step];
   });
+}
+
+// The same on the calling thread.
+template <PatchOrder order, class T>
+void patchify(View<const T, 4> image, Index patch, T* tokens) {
+  InlineExecutor here;
+  patchify<order>(image, patch, tokens, here);
+}
+template <PatchOrder order, class T>
+void unpatchify(const T* tokens, Index patch, View<T, 4> image) {
+  InlineExecutor here;
+  unpatchify<order>(tokens, patch, image, here);
 }
 
 }  // namespace dit::inline DIT_ABI

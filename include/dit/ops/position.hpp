@@ -1,6 +1,7 @@
 #pragma once
 /// Fixed features of time and place, computed in double and rounded once.
 
+#include <algorithm>
 #include <cmath>
 
 #include "dit/core/tensor.hpp"
@@ -20,29 +21,40 @@ void timestep_embedding(double t, Index half, double divisor, T* out) {
   }
 }
 
-/// One axis of the sin-cos table: [sin(x w_0), ..., cos(x w_0), ...], w_k = 10000^(-k / q), 2 q numbers.
+/// One axis of the sin-cos table, rows of 2 q numbers, [sin(x w_0), ..., cos(x w_0), ...], w_k = 10000^(-k / q),
+/// for every x in [first, first + count).
 template <class T>
-void sincos_1d(double x, Index q, T* out) {
+void sincos_1d(Index first, Index count, Index q, T* out) {
   for (Index k = 0; k < q; ++k) {
-    const double phase = x * std::pow(10000.0, -static_cast<double>(k) / static_cast<double>(q));
-    out[k] = static_cast<T>(std::sin(phase));
-    out[q + k] = static_cast<T>(std::cos(phase));
+    const double w = std::pow(10000.0, -static_cast<double>(k) / static_cast<double>(q));
+    for (Index i = 0; i < count; ++i) {
+      const double phase = static_cast<double>(first + i) * w;
+      out[2 * q * i + k] = static_cast<T>(std::sin(phase));
+      out[2 * q * i + q + k] = static_cast<T>(std::cos(phase));
+    }
   }
 }
 
 /// The two-dimensional table of DiT (models.py, get_2d_sincos_pos_embed): the token at (row r, column s) has
 /// [sincos(s), sincos(r)], D numbers, **column first**; coordinates are plain integers whatever the grid.
-/// Calls `row(token, column_half, row_half)` for every token; `scratch` holds (rows + columns) * D / 2 numbers.
+/// Calls `row(token, column_half, row_half)` for every token, at the same time for different ones; `scratch` holds
+/// (rows + columns) * D / 2 numbers.
 template <class T, class F>
-void for_each_sincos_2d(Grid grid, Index width, T* scratch, F&& row) {
+void for_each_sincos_2d(Grid grid, Index width, T* scratch, Executor& executor, F&& row) {
+  constexpr Index sine = 32;  // times what a copy takes
   const Index half = width / 2;
   T* const column_table = scratch;
   T* const row_table = scratch + grid.columns * half;
-  for (Index s = 0; s < grid.columns; ++s) sincos_1d(static_cast<double>(s), half / 2, column_table + s * half);
-  for (Index r = 0; r < grid.rows; ++r) sincos_1d(static_cast<double>(r), half / 2, row_table + r * half);
-  for (Index r = 0; r < grid.rows; ++r)
-    for (Index s = 0; s < grid.columns; ++s)
-      row(r * grid.columns + s, column_table + s * half, row_table + r * half);
+  executor.parallel_ranges(grid.columns + grid.rows, sine * half, [&](Index begin, Index end) {
+    const Index middle = std::clamp(grid.columns, begin, end);
+    sincos_1d(begin, middle - begin, half / 2, scratch + begin * half);
+    sincos_1d(middle - grid.columns, end - middle, half / 2, scratch + middle * half);
+  });
+  executor.parallel_ranges(grid.count(), width, [&](Index begin, Index end) {
+    for (Index n = begin; n < end; ++n) {
+      row(n, column_table + n % grid.columns * half, row_table + n / grid.columns * half);
+    }
+  });
 }
 
 }  // namespace dit::inline DIT_ABI

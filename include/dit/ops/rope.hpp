@@ -51,28 +51,15 @@ Rope<T> rope_table(const std::array<int, rank>& axes, double theta, Index tokens
 /// q <- R(q / sqrt(mean(q^2) + eps) * weight_q), and k likewise, per head of d features: RMSNorm with the learned
 /// weights [d] unless they are null, then the turn by each token's angles, if any:
 ///     R: (x_{2k}, x_{2k+1}) -> (x_{2k} cos phi_k - x_{2k+1} sin phi_k, x_{2k} sin phi_k + x_{2k+1} cos phi_k)
-/// The table is that of the sample's tokens, the same for all samples.
+/// The table is that of the sample's tokens, the same for all samples. Lazy: it happens while the attention reads
+/// them.
 template <int heads, class T, int width>
-void normalise_and_turn(const Heads<T, width>& x, const T* weight_q, const T* weight_k, double eps, Rope<T> rope,
-                        Workspace& workspace) {
+Heads<T, width> normalise_and_turn(Heads<T, width> x, const real<T>* weight_q, const real<T>* weight_k, double eps,
+                                   Rope<real<T>> rope) {
   static_assert(width % heads == 0, "normalise_and_turn: the number of heads does not divide the width");
-  constexpr int d = width / heads;
-  static_assert(d % 2 == 0, "normalise_and_turn: a head must have pairs of channels");
-  const Kernels<T>& kernel = kernels<T>();
-  const auto each_head = [&](T* head, const T* weight, Index token) {
-    for (int h = 0; h < heads; ++h, head += d) {
-      if (weight) {
-        T mean, rstd;
-        kernel.statistics(Norm::rms, head, d, static_cast<T>(eps), &mean, &rstd);
-        kernel.normalise(head, d, mean, rstd, weight, nullptr, nullptr, nullptr, head);
-      }
-      if (rope.cos) kernel.rotate(head, rope.cos + token * d, rope.sin + token * d, d, head);
-    }
-  };
-  workspace.parallel_for(x.rows(), [&](Index row, int) {
-    if (x.q) each_head(x.q + row * x.stride, weight_q, row % x.count);
-    each_head(x.k + row * x.stride, weight_k, row % x.count);
-  });
+  static_assert(width / heads % 2 == 0, "normalise_and_turn: a head must have pairs of channels");
+  x.turn = {weight_q, weight_k, static_cast<real<T>>(eps), rope.cos, rope.sin};
+  return x;
 }
 
 }  // namespace dit::inline DIT_ABI
