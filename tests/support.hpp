@@ -12,10 +12,13 @@
 #include <filesystem>
 #include <optional>
 #include <random>
+#include <span>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "dit/core/error.hpp"
+#include "dit/core/scalar.hpp"
 #include "dit/core/tensor.hpp"
 #include "dit/core/workspace.hpp"
 #include "dit/io/load.hpp"
@@ -51,6 +54,18 @@ class Golden {
     std::copy(found.shape.begin(), found.shape.end(), shape.begin());
     Tensor<R, rank> tensor(shape);
     file_.read_rows(found, 0, found.shape[0], tensor.data());
+    return tensor;
+  }
+  /// u8 in the file
+  template <class R, int rank>
+  Tensor<R, rank> bytes(const std::string& name) const {
+    const dit::TensorInfo found = info(name);
+    std::vector<std::byte> raw(static_cast<std::size_t>(found.end - found.begin));
+    file_.read_bytes(found, 0, raw.size(), raw.data());
+    std::array<Index, rank> shape{};
+    std::copy(found.shape.begin(), found.shape.end(), shape.begin());
+    Tensor<R, rank> tensor(shape);
+    std::transform(raw.begin(), raw.end(), tensor.data(), [](std::byte b) { return static_cast<R>(b); });
     return tensor;
   }
   /// int64 in the file
@@ -157,10 +172,8 @@ inline constexpr Bound one_layer = rounded<T>({2e-5, 1e-10});
 template <class T>
 inline constexpr Bound whole_model = rounded<T>({1e-4, 1e-9});
 
-/// EXPECT_TRUE(close(got, reference, bound)); DIT_MEASURE=1 in the environment prints what was measured.
-template <class A, class B>
-testing::AssertionResult close(const A& got, const B& reference, Bound bound) {
-  const Distance d = distance(got, reference);
+/// DIT_MEASURE=1 in the environment prints what was measured.
+inline testing::AssertionResult within(const Distance& d, Bound bound) {
   char text[160];
   std::snprintf(text, sizeof text, "max %.2e of %.2e, NMSE %.2e of %.2e", d.max, bound.max, d.nmse, bound.nmse);
   if (std::getenv("DIT_MEASURE") != nullptr) {
@@ -169,6 +182,43 @@ testing::AssertionResult close(const A& got, const B& reference, Bound bound) {
   }
   if (d.max <= bound.max && d.nmse <= bound.nmse) return testing::AssertionSuccess();
   return testing::AssertionFailure() << text;
+}
+/// EXPECT_TRUE(close(got, reference, bound))
+template <class A, class B>
+testing::AssertionResult close(const A& got, const B& reference, Bound bound) {
+  return within(distance(got, reference), bound);
+}
+
+/// What weights of bf16 and int8 may cost: the squared error over the squared size. A product of rounded operands
+/// errs by 1.3e-6 (bf16: 2 of 2^-9 / sqrt(3) at most, squared) or 9e-5 (int8: 2 of 3 / 127 / sqrt(12), squared,
+/// where the largest number is three times the usual one); a block has four in a row, the small models ten to
+/// twenty, a decoder thirty. That is a tenth of what the numerics table allows to whole models, and a fifth of what
+/// it allows to a block of int8, so a bit that is lost shows: it makes the error four times as large.
+template <class T>
+inline constexpr double one_rounded_layer = std::is_same_v<T, dit::bf16> ? 5e-5 : 1e-3;
+template <class T>
+inline constexpr double whole_rounded_model = std::is_same_v<T, dit::bf16> ? 2e-4 : 2e-3;
+
+/// EXPECT_TRUE(close_after_rounding(got, reference, whole_rounded_model<T>)): of every sample, and no number is
+/// further off than eight times what that leaves to each, as errors of many roundings are not. Nothing may be as
+/// near as float is, or nothing was rounded.
+template <class T, class U, int rank>
+testing::AssertionResult close_after_rounding(const Tensor<T, rank>& got, const Tensor<U, rank>& reference,
+                                              double nmse) {
+  if (got.size() != reference.size()) return testing::AssertionFailure() << "not as many numbers";
+  const std::size_t samples = static_cast<std::size_t>(reference.dimension(0)),
+                    size = static_cast<std::size_t>(reference.size()) / samples;
+  for (std::size_t sample = 0; sample < samples; ++sample) {
+    const std::span a(got.data() + sample * size, size);
+    const std::span b(reference.data() + sample * size, size);
+    double squares = 0;
+    for (const U x : b) squares += static_cast<double>(x) * static_cast<double>(x);
+    const Distance d = distance(a, b);
+    const auto result = within(d, {8 * std::sqrt(nmse * squares / static_cast<double>(size)), nmse});
+    if (!result) return testing::AssertionFailure() << "sample " << sample << ": " << result.message();
+    if (d.nmse < 1e-9) return testing::AssertionFailure() << "sample " << sample << " was not rounded";
+  }
+  return testing::AssertionSuccess();
 }
 
 /// EXPECT_TRUE(same_bits(a, b)): the same number of numbers, and every bit of them.
@@ -208,12 +258,23 @@ std::optional<errc> error_of(F&& f) {
         << "expected " << name(expected_code) << ", got " << (thrown_code ? name(*thrown_code) : "no error"); \
   } while (false)
 
-/// Typed tests that run in float and double.
+/// Typed tests that run in float and double; with weights that are rounded.
 using Scalars = testing::Types<float, double>;
+using RoundedScalars = testing::Types<dit::bf16, dit::int8>;
 struct ScalarName {
   template <class T>
   static std::string GetName(int) {
-    return sizeof(T) == 8 ? "double" : "float";
+    return sizeof(T) == 8 ? "double" : sizeof(T) == 4 ? "float" : sizeof(T) == 2 ? "bf16" : "int8";
+  }
+};
+/// Of models, by their family.
+struct ModelName {
+  template <class M>
+  static std::string GetName(int) {
+    std::string name(M::family);
+    name += "_";
+    name += ScalarName::GetName<typename M::scalar>(0);  // g++ 12 takes a sum of strings for an overflow
+    return name;
   }
 };
 

@@ -1,9 +1,10 @@
-/// What every executor owes the library: the pool, the calling thread, and three that a user might bring.
+/// What every executor owes the library: the pool, the calling thread, and two that a user might bring.
 
 #include "dit/core/executor.hpp"
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <cstring>
@@ -41,17 +42,6 @@ class BackwardExecutor final : public Executor {
     for (int i = strands(); i-- > 0;) strand(context, i);
   }
 };
-
-#if defined(_OPENMP)
-class OpenMPExecutor final : public Executor {
- public:
-  int strands() const noexcept override { return 4; }
-  void run(void (*strand)(void*, int) noexcept, void* context) override {
-#pragma omp parallel for num_threads(4)
-    for (int i = 0; i < 4; ++i) strand(context, i);
-  }
-};
-#endif
 
 struct Kind {
   std::string name;
@@ -119,8 +109,19 @@ TEST_P(EveryExecutor, ThrowsATasksExceptionOnceAndCanBeUsedAgain) {
   }
 }
 
-TEST_P(EveryExecutor, ThrowsOneExceptionWhenAllTasksThrow) {
-  EXPECT_THROW(executor_->parallel_for(100, [](Index, int) { throw std::domain_error("no"); }), std::domain_error);
+TEST_P(EveryExecutor, ThrowsTheExceptionOfTheFirstTaskWhenManyThrow) {
+  for (const Index first : {0, 1, 40}) {
+    for (int repeat = 0; repeat < 20; ++repeat) {
+      try {
+        executor_->parallel_for(100, [first](Index task, int) {
+          if (task >= first) throw std::domain_error("task " + std::to_string(task));
+        });
+        FAIL() << "nothing was thrown";
+      } catch (const std::domain_error& error) {
+        EXPECT_EQ(error.what(), "task " + std::to_string(first));
+      }
+    }
+  }
 }
 
 TEST_P(EveryExecutor, GivesTheSameBitsAsTheCallingThread) {
@@ -145,6 +146,27 @@ TEST_P(EveryExecutor, MakesTheTasksWritesVisible) {
   }
 }
 
+TEST_P(EveryExecutor, CoversEveryItemWithOneRange) {
+  for (const Index items : {Index{0}, Index{1}, Index{2}, Index{7}, Index{1000}, Index{100000}}) {
+    for (const Index each : {1, 100, 16384, 1 << 20}) {
+      std::vector<std::atomic<int>> calls(static_cast<std::size_t>(items));
+      std::atomic<int> ranges{0};
+      executor_->parallel_ranges(items, each, [&](Index begin, Index end) {
+        EXPECT_LT(begin, end);
+        ++ranges;
+        for (Index i = begin; i < end; ++i) ++calls.at(static_cast<std::size_t>(i));
+      });
+      for (const auto& n : calls) ASSERT_EQ(n, 1) << items << " items of " << each;
+      if (items * each < 1 << 15) {
+        EXPECT_EQ(ranges, items > 0) << "too little to be shared";
+      } else if (items >= executor_->strands()) {
+        EXPECT_GE(ranges, std::min<Index>(executor_->strands(), items * each >> 14))
+            << items << " items of " << each;
+      }
+    }
+  }
+}
+
 template <class E, class... Args>
 Kind kind(const std::string& name, Args... args) {
   return {name, [args...] { return std::make_unique<E>(args...); }};
@@ -156,9 +178,6 @@ std::vector<Kind> kinds() {
   for (const int threads : {1, 2, 3, 8}) {
     all.push_back(kind<dit::ThreadPool>("PoolOf" + std::to_string(threads), threads));
   }
-#if defined(_OPENMP)
-  all.push_back(kind<OpenMPExecutor>("OpenMP"));
-#endif
   return all;
 }
 

@@ -42,8 +42,10 @@ class Program : public testing::Test {
   virtual const char* name() const = 0;
   virtual int main(int argc, const char* const* argv) const = 0;
 
+  /// In fp32 unless told otherwise.
   Ran run(const std::vector<std::string>& arguments) const {
-    std::vector<const char*> argv{name()};
+    std::vector<const char*> argv{name(), "--type", "fp32"};
+    if (std::find(arguments.begin(), arguments.end(), "--type") != arguments.end()) argv.resize(1);
     for (const std::string& argument : arguments) argv.push_back(argument.c_str());
     testing::internal::CaptureStdout();
     testing::internal::CaptureStderr();

@@ -3,6 +3,8 @@
 // error 3: Conv2d: the kernel must have a middle
 // error 4: AutoencoderKL: channels and blocks must be positive
 // error 5: AutoencoderTiny: channels must be positive
+// error 6: Convolution: with bf16 the channels must be even, with int8 a multiple of 4
+// error 7: Convolution: with bf16 the channels must be even, with int8 a multiple of 4
 
 #include "dit/models/autoencoder_kl.hpp"
 #include "dit/models/autoencoder_tiny.hpp"
@@ -16,6 +18,11 @@ void f(Workspace& workspace) {
   const Conv2d<16, 8, DIT_BREAK == 3 ? 2 : 1> pointwise;
   const AutoencoderKL<AutoencoderKLConfig{.channels = {DIT_BREAK == 4 ? 0 : 32}}> vae;
   const AutoencoderTiny<AutoencoderTinyConfig{.width = DIT_BREAK == 5 ? 0 : 16}> tiny;
+  constexpr int pairs = DIT_BREAK == 6 ? 15 : 16, fours = DIT_BREAK == 7 ? 18 : 16;
+  const Conv2d<pairs, 8, 3, bf16> in_bf16;
+  const Conv2d<fours, 8, 3, int8> in_int8;
+  in_bf16(Maps<const float, pairs>{});
+  in_int8(Maps<const float, fours>{});
   conv(x);
   pointwise(x);
   norm(x, workspace);

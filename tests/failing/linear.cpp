@@ -3,6 +3,8 @@
 // error 3: store: the tokens' width is not the product's width
 // error 4: add: the tokens' width is not the product's width
 // error 5: Linear: both widths must be positive
+// error 6: store: the tokens are neither real numbers nor what the model stores
+// error 7: gelu_tanh_from: the product has fewer outputs than that
 
 #include "dit/nn/linear.hpp"
 
@@ -20,10 +22,16 @@ void f(const Linear<8, 16>& layer, Workspace& workspace) {
   store(x, layer(x), workspace);
 #elif DIT_BREAK == 4
   add(x, layer(x), workspace);
+#elif DIT_BREAK == 6
+  store(Tokens<bf16, 16>{}, layer(x), workspace);
+#elif DIT_BREAK == 7
+  store(y, gelu_tanh_from<17>(layer(x)), workspace);
 #elif DIT_BREAK == 5
   Linear<8, 0>{};
 #else
   store(y, layer(x), workspace);
+  store(y, gelu_tanh_from<16>(layer(x)), workspace);
+  store(Tokens<bf16, 16>{}, Linear<8, 16, int8>{}(x), workspace);
   add(y, gelu_tanh(layer(layer_norm(x, 1e-6))), workspace);
   static_cast<void>(other);
 #endif

@@ -17,6 +17,8 @@
 // error 17: normalise_and_turn: a head must have pairs of channels
 // error 18: MMDiTBlock: the tokens' width is not the block's width
 // error 19: MMDiTBlock: the tokens' width is not the block's width
+// error 20: SingleStreamBlock: with bf16 the width must be even, with int8 a multiple of 4
+// error 21: SingleStreamBlock: with bf16 the width must be even, with int8 a multiple of 4
 
 #include "dit/nn/flux_block.hpp"
 
@@ -29,6 +31,8 @@ using LastBlock = MMDiTLastBlock<config>;
 using DualBlock = MMDiTDualBlock<config>;
 using FluxBlock = DoubleStreamBlock<config>;
 using FluxSingle = SingleStreamBlock<single>;
+using Bf16Single = SingleStreamBlock<BlockConfig{DIT_BREAK == 20 ? 75 : 78, 3, 288}, bf16>;
+using Int8Single = SingleStreamBlock<BlockConfig{DIT_BREAK == 21 ? 78 : 84, 3, 288}, int8>;
 using Attention = JointAttention<72, 3, DIT_BREAK == 12 ? 0 : 2>;
 
 void f(const Block& block, const LastBlock& last, const DualBlock& dual, const FluxBlock& flux,
@@ -36,6 +40,7 @@ void f(const Block& block, const LastBlock& last, const DualBlock& dual, const F
   Tokens<float, 72> x{}, context{}, c{};
   Tokens<float, 64> other{};
   Tokens<float, 216> qkv{};
+  static_assert(Bf16Single::width > 0 && Int8Single::width > 0);
   const Block::Modulations m{};
 #if DIT_BREAK == 1
   block(other, context, c, workspace);
@@ -62,7 +67,7 @@ void f(const Block& block, const LastBlock& last, const DualBlock& dual, const F
 #elif DIT_BREAK == 16
   features<200, 17>(qkv);
 #elif DIT_BREAK == 17
-  normalise_and_turn<8>(split_heads<72>(qkv), c.data, c.data, 1e-6, Rope<float>{}, workspace);
+  normalise_and_turn<8>(split_heads<72>(qkv), c.data, c.data, 1e-6, Rope<float>{});
 #elif DIT_BREAK == 18
   last(x, other, c, workspace);
 #elif DIT_BREAK == 19
@@ -78,7 +83,7 @@ void f(const Block& block, const LastBlock& last, const DualBlock& dual, const F
   one(x, c, workspace);
   attention(workspace, x, context);
   joint_attention<3>(workspace, split_heads<72>(qkv), split_heads<72>(qkv));
-  normalise_and_turn<3>(split_heads<72>(qkv), c.data, c.data, 1e-6, Rope<float>{}, workspace);
+  normalise_and_turn<3>(split_heads<72>(qkv), c.data, c.data, 1e-6, Rope<float>{});
   static_cast<void>(features<200, 16>(qkv));
   static_cast<void>(other);
 #endif

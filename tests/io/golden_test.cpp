@@ -46,6 +46,9 @@ TEST(PythonFile, OfHalfPrecisionComesBackByteForByte) {
     EXPECT_EQ(parts(saved(model, {.dtype = dtype})), parts(slurp(golden_path(file))));
     EXPECT_EQ(parts(saved(dit::load<dit::DiT<mini, double>>(golden_path(file)), {.dtype = dtype})),
               parts(slurp(golden_path(file))));
+    if (dtype != dit::DType::BF16) continue;
+    EXPECT_EQ(parts(saved(dit::load<dit::DiT<mini, dit::bf16>>(golden_path(file)), {.dtype = dtype})),
+              parts(slurp(golden_path(file))));
   }
 }
 

@@ -3,6 +3,8 @@
 #include "dit/kernels/isa.hpp"
 
 #include <cstdlib>
+#include <set>
+#include <utility>
 
 #include "kernels/support.hpp"
 
@@ -22,21 +24,43 @@ errc code_of(std::string_view wish) {
 }
 
 TEST(Isa, NamesAreReadAsTheyAreWritten) {
-  for (const Isa isa : isas()) EXPECT_EQ(isa_named(name(isa)), isa);
+  std::set<std::string_view> names;
+  for (const Isa isa : all_isas) {
+    EXPECT_TRUE(names.insert(name(isa)).second) << name(isa) << " is the name of two";
+    if (supports(isa)) {
+      EXPECT_EQ(isa_named(name(isa)), isa);
+    }
+  }
+  EXPECT_EQ(name(Isa::portable), "portable");
+  EXPECT_EQ(name(Isa::avx512bf16), "avx512bf16");
 }
 
-TEST(Isa, EverySetIncludesThoseBeforeIt) {
+TEST(Isa, EverySetComesWithThoseThatItIncludes) {
   EXPECT_TRUE(supports(Isa::portable));
+  constexpr std::pair<Isa, Isa> includes[] = {{Isa::avxvnni, Isa::avx2},      {Isa::avx512, Isa::avx2},
+                                              {Isa::avx512vnni, Isa::avx512}, {Isa::avx512bf16, Isa::avx512vnni},
+                                              {Isa::neondot, Isa::neon},      {Isa::neonmmla, Isa::neondot}};
+  for (const auto& [isa, lesser] : includes) {
+    EXPECT_TRUE(!supports(isa) || supports(lesser)) << name(isa) << " without " << name(lesser);
+    EXPECT_LT(lesser, isa) << "they are in order";
+  }
   EXPECT_TRUE(supports(best_isa()));
-  for (const Isa isa : {Isa::portable, Isa::avx2, Isa::avx512}) EXPECT_EQ(supports(isa), isa <= best_isa());
+  for (const Isa isa : all_isas) EXPECT_TRUE(!supports(isa) || isa <= best_isa()) << name(isa);
 }
 
 #if DIT_X86 && defined(__GNUC__)
 TEST(Isa, IsWhatTheCompilersRuntimeFinds) {
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-  EXPECT_EQ(best_isa(), avx512 ? Isa::avx512 : avx2 ? Isa::avx2 : Isa::portable);
+  const bool vnni = avx512 && __builtin_cpu_supports("avx512vnni");
+  EXPECT_EQ(supports(Isa::avx2), avx2);
+  EXPECT_EQ(supports(Isa::avx512), avx512);
+  EXPECT_EQ(supports(Isa::avx512vnni), vnni);
+  EXPECT_EQ(supports(Isa::avx512bf16), vnni && __builtin_cpu_supports("avx512bf16"));
+#if !defined(__clang__)
+  EXPECT_EQ(supports(Isa::avxvnni), avx2 && __builtin_cpu_supports("avxvnni"));
+#endif
 }
 #endif
 
@@ -48,12 +72,15 @@ TEST(Isa, AnUnknownNameIsABadOption) {
 }
 
 TEST(Isa, WhatTheMachineLacksIsUnsupported) {
-  for (const Isa isa : {Isa::portable, Isa::avx2, Isa::avx512}) {
+  for (const Isa isa : all_isas) {
     if (supports(isa)) {
       EXPECT_NO_THROW(static_cast<void>(kernels<float>(isa)));
     } else {
       EXPECT_EQ(code_of(name(isa)), errc::unsupported_isa);
       EXPECT_THROW(static_cast<void>(kernels<float>(isa)), Error);
+      EXPECT_THROW(static_cast<void>(kernels<double>(isa)), Error);
+      EXPECT_THROW(static_cast<void>(kernels<bf16>(isa)), Error);
+      EXPECT_THROW(static_cast<void>(kernels<int8>(isa)), Error);
     }
   }
 }
@@ -61,14 +88,62 @@ TEST(Isa, WhatTheMachineLacksIsUnsupported) {
 TEST(Isa, TheActiveOneIsTheBestOrWhatTheEnvironmentAsksFor) {
   const char* asked = std::getenv("DIT_ISA");
   EXPECT_EQ(active_isa(), asked && *asked ? isa_named(asked) : best_isa());
-  EXPECT_EQ(kernels<float>().isa, active_isa());
+  EXPECT_EQ(&kernels<float>(), &kernels<float>(active_isa()));
+  EXPECT_EQ(&kernels<bf16>(), &kernels<bf16>(active_isa()));
+  EXPECT_EQ(&kernels<int8>(), &kernels<int8>(active_isa()));
 }
 
-TEST(Isa, TableSaysWhichItIs) {
+template <class T>
+void expect_own_table(Isa isa, Isa of) {
+  if (!supports(isa)) return;
+  const Kernels<T>& k = kernels<T>(isa);
+  EXPECT_EQ(k.isa, of) << WeightName::GetName<T>(0) << " on " << text(isa);
+  EXPECT_EQ(k.name, name(of)) << "what its products are called";
+  EXPECT_GE(k.panel_rows, 1);
+  EXPECT_LE(k.panel_rows, 16);
+}
+
+/// Where a set has nothing for T, the table is that of the best one that it includes, and says so.
+TEST(Isa, TableSaysWhichKernelsRun) {
   for (const Isa isa : isas()) {
-    EXPECT_EQ(kernels<float>(isa).isa, isa);
-    EXPECT_EQ(kernels<double>(isa).isa, Isa::portable) << "double is the reference path";
-    EXPECT_LE(kernels<float>(isa).panel_rows, 16);
+    SCOPED_TRACE(text(isa));
+    expect_own_table<double>(isa, Isa::portable);
+    // The tables of a set are those of its own, or of another one that this machine has too, and no later.
+    for (const Isa of : {kernels<float>(isa).isa, kernels<bf16>(isa).isa, kernels<int8>(isa).isa}) {
+      EXPECT_TRUE(supports(of)) << text(of);
+      EXPECT_LE(of, isa);
+    }
+  }
+  expect_own_table<float>(Isa::portable, Isa::portable);
+  expect_own_table<bf16>(Isa::portable, Isa::portable);
+  expect_own_table<int8>(Isa::portable, Isa::portable);
+  expect_own_table<float>(Isa::avx2, Isa::avx2);
+  expect_own_table<bf16>(Isa::avx2, Isa::avx2);
+  expect_own_table<int8>(Isa::avx2, Isa::avx2);
+  expect_own_table<float>(Isa::avxvnni, Isa::avx2);
+  expect_own_table<bf16>(Isa::avxvnni, Isa::avx2);
+  expect_own_table<int8>(Isa::avxvnni, Isa::avxvnni);
+  expect_own_table<float>(Isa::avx512, Isa::avx512);
+  expect_own_table<bf16>(Isa::avx512, Isa::avx512);
+  expect_own_table<int8>(Isa::avx512, Isa::avx512);  // and not avxvnni, which comes before it but may be missing
+  expect_own_table<float>(Isa::avx512vnni, Isa::avx512);
+  expect_own_table<bf16>(Isa::avx512vnni, Isa::avx512);
+  expect_own_table<int8>(Isa::avx512vnni, Isa::avx512vnni);
+  expect_own_table<float>(Isa::avx512bf16, Isa::avx512);
+  expect_own_table<bf16>(Isa::avx512bf16, Isa::avx512bf16);
+  expect_own_table<int8>(Isa::avx512bf16, Isa::avx512vnni);
+}
+
+/// A model that was packed moves between them.
+TEST(Isa, AllTablesCutTheirLoopsAlike) {
+  for (const Isa isa : isas()) {
+    const Blocking usual, of = kernels<bf16>(isa).blocking;
+    EXPECT_EQ(of.depth, usual.depth);
+    EXPECT_EQ(of.words, usual.words);
+    EXPECT_EQ(of.pairs, usual.pairs);
+    EXPECT_EQ(of.keys, usual.keys);
+    EXPECT_EQ(of.keys % 2, 0);
+    EXPECT_EQ(of.queries % tile_width, 0);
   }
 }
 

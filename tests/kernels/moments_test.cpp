@@ -17,7 +17,7 @@ constexpr Index rows_of[] = {1, 2, 7, 256}, columns_of[] = {1, 4, 15, 16, 17, 63
 // A sum of n terms of size s has an error below n eps times the sum of their sizes.
 TYPED_TEST(Columns, HaveTheMomentsOfALongDouble) {
   using T = TypeParam;
-  for (const Isa isa : isas()) {
+  for (const Isa isa : isas<T>()) {
     for (const Index rows : rows_of) {
       for (const Index columns : columns_of) {
         const Index stride = columns + 3;
@@ -46,7 +46,7 @@ TYPED_TEST(Columns, HaveTheMomentsOfALongDouble) {
 
 TYPED_TEST(Columns, AreReadAndWrittenWithinTheirEnds) {
   using T = TypeParam;
-  for (const Isa isa : isas()) {
+  for (const Isa isa : isas<T>()) {
     for (const Index columns : columns_of) {
       for (const Edge edge : {Edge::before, Edge::after}) {
         Guarded<T> x(random_numbers<T>(5 * columns, 1), edge), sum(columns, edge), squares(columns, edge);
@@ -59,7 +59,7 @@ TYPED_TEST(Columns, AreReadAndWrittenWithinTheirEnds) {
 
 TYPED_TEST(Columns, OfNanAreNan) {
   using T = TypeParam;
-  for (const Isa isa : isas()) {
+  for (const Isa isa : isas<T>()) {
     Numbers<T> x(3 * 20, T(1)), sum(20), squares(20);
     x[45] = std::numeric_limits<T>::quiet_NaN();
     kernels<T>(isa).moments(x.data(), 3, 20, 20, sum.data(), squares.data());
@@ -72,25 +72,26 @@ TYPED_TEST(Columns, OfNanAreNan) {
 
 template <class T>
 class GemmInBlocks : public ::testing::Test {};
-TYPED_TEST_SUITE(GemmInBlocks, Scalars);
+TYPED_TEST_SUITE(GemmInBlocks, Weights, WeightName);
 
 TYPED_TEST(GemmInBlocks, GivesTheBitsOfGemm) {
   using T = TypeParam;
-  for (const Isa isa : isas()) {
+  using R = real<T>;
+  for (const Isa isa : isas<T>()) {
     const Kernels<T> k = with_small_blocks<T>(isa);
     for (const Index rows : {1, 30, 31, 500, 1000}) {
       for (const Index depth : {1, 5, 6, 23}) {
         for (const Index outputs : {3, 16, 40, 131}) {
-          const auto a = random_numbers<T>(rows * depth, 1), w = random_numbers<T>(outputs * depth, 2);
-          const auto weights = packed(w, outputs, depth);
-          const RowsSource<T> source{a.data(), rows, depth};
-          Numbers<T> expected(count(rows * outputs)), y(expected.size());
+          const auto a = random_numbers<R>(rows * depth, 1), w = random_numbers<R>(outputs * depth, 2);
+          const auto weights = packed<T>(w, outputs, depth);
+          const RowsSource<R> source{a.data(), rows, depth};
+          Numbers<R> expected(count(rows * outputs)), y(expected.size());
           Workspace one(1);
-          gemm(source, weights, StoreSink<T>{expected.data(), outputs}, one, k);
-          for (const int threads : {1, 2, 3}) {
-            std::fill(y.begin(), y.end(), T(-1));
+          gemm(source, weights, StoreSink<R>{expected.data(), outputs}, one, k);
+          for (const int threads : {1, 2, 3, 4}) {
+            std::fill(y.begin(), y.end(), R(-1));
             Workspace workspace(threads);
-            gemm_in_blocks(source, weights, StoreSink<T>{y.data(), outputs}, workspace, k);
+            gemm_in_blocks(source, weights, StoreSink<R>{y.data(), outputs}, workspace, k);
             ASSERT_TRUE(same_bits(y, expected)) << text(isa) << rows << " x " << depth << " x " << outputs;
           }
         }
@@ -101,14 +102,16 @@ TYPED_TEST(GemmInBlocks, GivesTheBitsOfGemm) {
 
 TYPED_TEST(GemmInBlocks, TakesTheMemoryThatItSays) {
   using T = TypeParam;
-  for (const Index rows : {5, 2000, 9000}) {
-    for (const Index depth : {40, 2310}) {
-      const auto a = random_numbers<T>(rows * depth, 1);
+  using R = real<T>;
+  for (const Index depth : {40, 2310, 9300}) {
+    for (const Index rows : {5, 900, 2000, 9000}) {
+      if (rows * depth > 9000000) continue;
+      const auto a = random_numbers<R>(rows * depth, 1);
       const PackedMatrix<T> weights(3, depth);
-      Numbers<T> y(count(rows * 3));
+      Numbers<R> y(count(rows * 3));
       for (const int threads : {1, 2, 3}) {
         Workspace workspace(threads);
-        gemm_in_blocks(RowsSource<T>{a.data(), rows, depth}, weights, StoreSink<T>{y.data(), 3}, workspace);
+        gemm_in_blocks(RowsSource<R>{a.data(), rows, depth}, weights, StoreSink<R>{y.data(), 3}, workspace);
         EXPECT_EQ(workspace.high_water(), gemm_in_blocks_arena<T>(rows, depth, threads)) << rows << " x " << depth;
       }
     }

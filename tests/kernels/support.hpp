@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <climits>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -37,18 +38,38 @@ namespace dit::test {
 
 inline std::vector<Isa> isas() {
   std::vector<Isa> all;
-  for (const Isa isa : {Isa::portable, Isa::avx2, Isa::avx512}) {
+  for (const Isa isa : all_isas) {
     if (supports(isa)) all.push_back(isa);
   }
   return all;
 }
+/// Those that have kernels of their own for T.
+template <class T>
+std::vector<Isa> isas() {
+  std::vector<Isa> own;
+  for (const Isa isa : isas()) {
+    if (kernels<T>(isa).isa == isa) own.push_back(isa);
+  }
+  return own;
+}
 inline std::string text(Isa isa) { return std::string(name(isa)); }
+
+/// Typed tests that run for every type of weights.
+using Weights = ::testing::Types<float, double, bf16, int8>;
+struct WeightName {
+  template <class T>
+  static std::string GetName(int) {
+    return sizeof(T) == 8 ? "double" : sizeof(T) == 4 ? "float" : sizeof(T) == 2 ? "bf16" : "int8";
+  }
+};
+template <class T>
+inline constexpr bool is_int8 = std::is_same_v<T, int8>;
 
 /// With blocks so small that tiny operands have many.
 template <class T>
 Kernels<T> with_small_blocks(Isa isa) {
   Kernels<T> k = kernels<T>(isa);
-  k.blocking = {.depth = 5, .numbers = 10 * k.panel_rows, .pairs = 2, .keys = 24, .queries = 32, .packed = 1};
+  k.blocking = {.depth = 5, .words = 10 * k.panel_rows, .pairs = 2, .keys = 24, .queries = 32, .packed = 1};
   return k;
 }
 
@@ -75,7 +96,7 @@ Numbers<T> random_integers(Index n, unsigned seed, int most) {
 }
 
 template <class T>
-PackedMatrix<T> packed(const Numbers<T>& w, Index rows, Index depth) {
+PackedMatrix<T> packed(const Numbers<real<T>>& w, Index rows, Index depth) {
   PackedMatrix<T> p(rows, depth);
   p.set_rows(0, rows, w.data());
   return p;
@@ -96,6 +117,66 @@ template <class T>
   return same_bits(a.data(), b.data(), static_cast<Index>(a.size()));
 }
 
+/// Rows of `width` numbers as int8: q = round(x * (127 / max |x|)), to nearest, ties to even, in steps of scale =
+/// max |x| / 127, all in float; 0 where 1 / scale would be infinite.
+struct Quantised {
+  Numbers<std::int32_t> q;
+  Numbers<float> scale;
+
+  Quantised(const Numbers<float>& x, Index width) : q(x.size()), scale(width == 0 ? 0 : x.size() / count(width)) {
+    for (std::size_t r = 0; r < scale.size(); ++r) {
+      const float* const row = x.data() + r * count(width);
+      float most = 0;
+      for (Index c = 0; c < width; ++c) most = std::max(most, std::abs(row[c]));
+      scale[r] = most / 127;
+      const float inverse = most > 127 / std::numeric_limits<float>::max() ? 127 / most : 0;
+      for (Index c = 0; c < width; ++c) {
+        const float scaled = row[c] * inverse;  // rounded to float, whatever the compiler would contract
+        q[r * count(width) + count(c)] = static_cast<std::int32_t>(std::nearbyint(scaled));
+      }
+    }
+  }
+};
+
+/// What is left of rows of `width` numbers when they are operands of T, exactly: the numbers themselves, or those
+/// that they are rounded to.
+template <class T>
+Numbers<double> seen(const Numbers<real<T>>& x, Index width) {
+  Numbers<double> y(x.size());
+  if constexpr (is_int8<T>) {
+    const Quantised rounded(x, width);
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      y[i] = static_cast<double>(rounded.q[i]) * static_cast<double>(rounded.scale[i / count(width)]);
+    }
+  } else {
+    for (std::size_t i = 0; i < x.size(); ++i) y[i] = static_cast<double>(static_cast<T>(x[i]));
+  }
+  return y;
+}
+
+/// The same numbers in memory as a model of T stores them.
+template <class T>
+Numbers<stored<T>> as_stored(const Numbers<real<T>>& x) {
+  Numbers<stored<T>> y(x.size());
+  convert(x.data(), y.data(), static_cast<Index>(x.size()));
+  return y;
+}
+template <class R, class S>
+Numbers<R> widened(const Numbers<S>& x) {
+  Numbers<R> y(x.size());
+  convert(x.data(), y.data(), static_cast<Index>(x.size()));
+  return y;
+}
+
+/// Rows of `depth` numbers with `gap` NaN after each.
+template <class T>
+Numbers<T> with_gaps(const Numbers<T>& x, Index depth, Index gap) {
+  const Index rows = static_cast<Index>(x.size()) / depth;
+  Numbers<T> wide(count(rows * (depth + gap)), std::numeric_limits<T>::quiet_NaN());
+  for (Index r = 0; r < rows; ++r) std::copy_n(&x[count(r * depth)], depth, &wide[count(r * (depth + gap))]);
+  return wide;
+}
+
 /// sum (a - b)^2 / sum b^2; NaN if anything is.
 template <class A, class B>
 double nmse(const Numbers<A>& a, const Numbers<B>& b) {
@@ -111,7 +192,16 @@ double nmse(const Numbers<A>& a, const Numbers<B>& b) {
 template <class T>
 inline constexpr double eps = static_cast<double>(std::numeric_limits<T>::epsilon());
 template <class T>
-inline constexpr T nan_of = std::numeric_limits<T>::quiet_NaN();
+inline const T nan_of = std::numeric_limits<T>::quiet_NaN();
+/// What fills memory that nothing may read: NaN, or bytes that would show.
+template <class T>
+T poison() {
+  if constexpr (std::is_integral_v<T>) {
+    return static_cast<T>(0x55555555);
+  } else {
+    return nan_of<T>;
+  }
+}
 
 /// n numbers with a page before them or after them that must not be touched. Where there are no pages to forbid,
 /// plain memory, which the address sanitizer watches.
@@ -134,7 +224,7 @@ class Guarded {
     numbers_.resize(count(n));
     data_ = numbers_.data();
 #endif
-    std::fill(data_, data_ + n, nan_of<T>);
+    std::fill(data_, data_ + n, poison<T>());
   }
   Guarded(const Numbers<T>& values, Edge edge) : Guarded(static_cast<Index>(values.size()), edge) {
     std::copy(values.begin(), values.end(), data_);
@@ -158,13 +248,14 @@ class Guarded {
 #endif
 };
 
-/// Runs f on a thread with a stack of 64 KB.
+/// Runs f on a thread with a stack of 64 KB, or the smallest there is.
 template <class F>
 void on_a_small_stack(F f) {
 #if DIT_TEST_PAGES
   pthread_attr_t attributes;
   ASSERT_EQ(pthread_attr_init(&attributes), 0);
-  ASSERT_EQ(pthread_attr_setstacksize(&attributes, 64 * 1024), 0);
+  const std::size_t smallest = static_cast<std::size_t>(PTHREAD_STACK_MIN);
+  ASSERT_EQ(pthread_attr_setstacksize(&attributes, std::max<std::size_t>(64 * 1024, smallest)), 0);
   pthread_t thread;
   const auto start = [](void* p) -> void* {
     (*static_cast<F*>(p))();

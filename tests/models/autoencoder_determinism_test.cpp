@@ -14,7 +14,7 @@ class AnyDecoder : public testing::Test {
  public:
   M model = random_model<M>(1);
 };
-TYPED_TEST_SUITE(AnyDecoder, Decoders, DecoderName);
+TYPED_TEST_SUITE(AnyDecoder, Decoders, ModelName);
 
 template <class T>
 Tensor<T, 4> samples(const Tensor<T, 4>& x, Index first, Index count) {

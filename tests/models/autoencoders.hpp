@@ -43,13 +43,4 @@ Tensor<typename M::R, 4> latents_for(Index batch, Index height, Index width, uns
 /// The decoders of a typed test.
 using Decoders = testing::Types<dit::AutoencoderKL<mini_vae>, dit::AutoencoderKL<mini_vae, double>,
                                 dit::AutoencoderTiny<mini_taesd>, dit::AutoencoderTiny<mini_taesd, double>>;
-struct DecoderName {
-  template <class M>
-  static std::string GetName(int) {
-    std::string text(M::family);
-    text += sizeof(typename M::R) == 8 ? "_double" : "_float";
-    return text;
-  }
-};
-
 }  // namespace support

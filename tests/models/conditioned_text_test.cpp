@@ -13,7 +13,7 @@ using namespace support;
 
 template <class M>
 class TextFields : public testing::Test {};
-TYPED_TEST_SUITE(TextFields, TextModels, TextModelName);
+TYPED_TEST_SUITE(TextFields, TextModels, ModelName);
 
 template <class R, class Field>
 Tensor<R, 4> ask(Field&& field, const Tensor<R, 4>& x, std::type_identity_t<R> sigma) {

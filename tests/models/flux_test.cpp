@@ -13,41 +13,9 @@ template <class T>
 class Fluxes : public testing::Test {};
 TYPED_TEST_SUITE(Fluxes, Scalars, ScalarName);
 
-/// u8 in the file.
-template <class R>
-Tensor<R, 4> bytes(const std::string& file, const std::string& name) {
-  const auto golden = Safetensors::open(golden_path(file + ".safetensors"));
-  const TensorInfo info = golden[golden.find(name).value()];
-  std::vector<std::byte> raw(static_cast<std::size_t>(info.end - info.begin));
-  golden.read_bytes(info, 0, raw.size(), raw.data());
-  Tensor<R, 4> tensor;
-  std::array<Index, 4> shape{};
-  std::copy(info.shape.begin(), info.shape.end(), shape.begin());
-  tensor.resize(shape);
-  std::transform(raw.begin(), raw.end(), tensor.data(), [](std::byte b) { return static_cast<R>(b); });
-  return tensor;
-}
-
-template <class M>
-FluxCondition<typename M::R> golden_condition(const Golden& io) {
-  using R = typename M::R;
-  FluxCondition<R> condition{{io.tensor<R, 3>("txt"), io.tensor<R, 2>("pooled")}};
-  if (M::config.guidance) condition.guidance = io.values<R>("guidance");
-  return condition;
-}
-template <class M>
-auto run_io(const M& model, const Golden& io, const FluxCondition<typename M::R>& condition) {
-  using R = typename M::R;
-  Workspace workspace(2);
-  return model(io.tensor<R, 4>("latents"), io.values<R>("t"), condition, workspace);
-}
-template <class M>
-auto run_io(const M& model, const Golden& io) {
-  return run_io(model, io, golden_condition<M>(io));
-}
 template <class M>
 void expect_golden(const M& model, const Golden& io) {
-  EXPECT_TRUE(close(run_io(model, io), io.tensor<double, 4>("image.out64"), whole_model<typename M::R>));
+  EXPECT_TRUE(close(run_golden(model, io), io.tensor<double, 4>("image.out64"), whole_model<typename M::R>));
 }
 
 TYPED_TEST(Fluxes, AreTheOfficialModelInBothLayouts) {
@@ -70,8 +38,8 @@ TYPED_TEST(Fluxes, AreTheOfficialModelWithAReference) {  // Kontext
   const Golden io("flux_mini_io");
   auto condition = golden_condition<M>(io);
   condition.reference = io.tensor<T, 4>("kontext.reference");
-  EXPECT_TRUE(close(run_io(model, io, condition), io.tensor<double, 4>("kontext.image.out64"), whole_model<T>));
-  EXPECT_GT(distance(run_io(model, io), io.tensor<double, 4>("kontext.image.out64")).nmse, 1e-3);
+  EXPECT_TRUE(close(run_golden(model, io, condition), io.tensor<double, 4>("kontext.image.out64"), whole_model<T>));
+  EXPECT_GT(distance(run_golden(model, io), io.tensor<double, 4>("kontext.image.out64")).nmse, 1e-3);
 }
 TYPED_TEST(Fluxes, AreTheOfficialModelWithAMaskToFill) {
   using T = TypeParam;
@@ -79,9 +47,8 @@ TYPED_TEST(Fluxes, AreTheOfficialModelWithAMaskToFill) {
   const auto model = golden_model<M>("flux_mini_fill");
   const Golden io("flux_mini_fill_io");
   auto condition = golden_condition<M>(io);
-  const auto masked = io.tensor<T, 4>("masked"), mask = bytes<T>("flux_mini_fill_io", "mask");
-  condition.control = fill_control<T>(View<const T, 4>(masked), View<const T, 4>(mask), 4);
-  EXPECT_TRUE(close(run_io(model, io, condition), io.tensor<double, 4>("image.out64"), whole_model<T>));
+  condition.control = golden_control<T>(io);
+  EXPECT_TRUE(close(run_golden(model, io, condition), io.tensor<double, 4>("image.out64"), whole_model<T>));
 }
 TYPED_TEST(Fluxes, AreFoundUnderAPrefix) {  // ComfyUI's
   using M = Flux<flux_mini, TypeParam>;
@@ -280,7 +247,7 @@ TYPED_TEST(FluxBugs, FinalLayerHalvesNotSwapped) {
     auto model = load<Flux<flux_mini, TypeParam>>(golden_path(file));
     expect_golden(model, io);
     swap_halves(model.final_layer.adaLN_modulation);
-    EXPECT_GT(distance(run_io(model, io), io.template tensor<double, 4>("image.out64")).nmse, 0.01);
+    EXPECT_GT(distance(run_golden(model, io), io.template tensor<double, 4>("image.out64")).nmse, 0.01);
   }
 }
 
@@ -408,7 +375,7 @@ TEST(FluxBug, RopeInLowPrecision) {
 // Weights so small that an eps shows: with 1e-5 the result moves by 6e-7 of its square or more, by rounding 1e-13.
 TYPED_TEST(FluxBugs, EpsOfOneKindInNormsOfAnother) {
   const Golden io("flux_eps_io");
-  EXPECT_TRUE(close(run_io(golden_model<Flux<schnell_mini, TypeParam>>("flux_eps"), io),
+  EXPECT_TRUE(close(run_golden(golden_model<Flux<schnell_mini, TypeParam>>("flux_eps"), io),
                     io.template tensor<double, 4>("image.out64"), one_layer<TypeParam>));
 }
 

@@ -12,19 +12,9 @@ template <class T>
 class MMDiTs : public testing::Test {};
 TYPED_TEST_SUITE(MMDiTs, Scalars, ScalarName);
 
-template <class R>
-Text<R> golden_text(const Golden& io) {
-  return {io.tensor<R, 3>("context"), io.tensor<R, 2>("pooled")};
-}
-template <class M>
-auto run_io(const M& model, const Golden& io) {
-  using R = typename M::R;
-  Workspace workspace(2);
-  return model(io.tensor<R, 4>("x"), io.values<R>("t"), golden_text<R>(io), workspace);
-}
 template <class M>
 void expect_golden(const M& model, const Golden& io, const std::string& out = "out64") {
-  EXPECT_TRUE(close(run_io(model, io), io.tensor<double, 4>(out), whole_model<typename M::R>));
+  EXPECT_TRUE(close(run_golden(model, io), io.tensor<double, 4>(out), whole_model<typename M::R>));
 }
 
 TYPED_TEST(MMDiTs, AreTheOfficialModelInBothLayouts) {
@@ -61,8 +51,8 @@ TYPED_TEST(MMDiTs, TakeGridsAsHighAsTheirPositionTable) {
   const auto model = golden_model<MMDiT<sd3_mini, T>>("mmdit_mini");
   const Golden io("mmdit_mini_io");
   Workspace workspace(2);
-  const auto out =
-      model(io.tensor<T, 4>("small.x"), pick(io.values<T>("t"), {0}), pick(golden_text<T>(io), {0}), workspace);
+  const auto out = model(io.tensor<T, 4>("small.x"), pick(io.values<T>("t"), {0}),
+                         pick(golden_condition<MMDiT<sd3_mini, T>>(io), {0}), workspace);
   EXPECT_TRUE(close(out, io.tensor<double, 4>("small.out64"), whole_model<T>));
 }
 
@@ -205,7 +195,7 @@ TYPED_TEST(MMDiTBugs, FinalLayerHalvesNotSwapped) {
     auto model = golden_model<MMDiT<sd3_mini, TypeParam>>(file);
     expect_golden(model, io);
     swap_halves(model.final_layer.adaLN_modulation);
-    EXPECT_GT(distance(run_io(model, io), io.template tensor<double, 4>("out64")).nmse, 0.01);
+    EXPECT_GT(distance(run_golden(model, io), io.template tensor<double, 4>("out64")).nmse, 0.01);
   }
 }
 
@@ -215,7 +205,7 @@ TYPED_TEST(MMDiTBugs, LastTextBlockHalvesNotSwapped) {
     auto model = golden_model<MMDiT<sd3_mini, TypeParam>>(file);
     expect_golden(model, io);
     swap_halves(model.joint_blocks.last.context_block.adaLN_modulation);
-    EXPECT_GT(distance(run_io(model, io), io.template tensor<double, 4>("out64")).nmse, 1e-4);
+    EXPECT_GT(distance(run_golden(model, io), io.template tensor<double, 4>("out64")).nmse, 1e-4);
   }
 }
 TYPED_TEST(MMDiTBugs, HalvesOfOtherBlocksSwapped) {  // in diffusers only the last block's are
@@ -257,10 +247,10 @@ TYPED_TEST(MMDiTBugs, TimeScalingMissingOrTwice) {
 TYPED_TEST(MMDiTBugs, FrequencyDivisorOfAnotherModel) {
   const Golden io("mmdit_mini_io");
   auto model = golden_model<MMDiT<sd3_mini, TypeParam>>("mmdit_mini_diffusers");
-  const auto out = run_io(model, io);
+  const auto out = run_golden(model, io);
   EXPECT_TRUE(close(out, io.template tensor<double, 4>("out64"), whole_model<TypeParam>));
   model.set_layout(Layout::original);
-  EXPECT_TRUE(same_bits(run_io(model, io), out));
+  EXPECT_TRUE(same_bits(run_golden(model, io), out));
 }
 
 TYPED_TEST(MMDiTBugs, TimeRoundedToBf16) {  // 750 -> 752
@@ -278,7 +268,7 @@ TYPED_TEST(MMDiTBugs, TimeRoundedToBf16) {  // 750 -> 752
 // Weights so small that an eps shows: with 1e-5 the result moves by 1e-6 of its square, by rounding 1e-12.
 TYPED_TEST(MMDiTBugs, EpsOfOneKindInNormsOfAnother) {
   const Golden io("mmdit_eps_io");
-  EXPECT_TRUE(close(run_io(golden_model<MMDiT<sd35_mini, TypeParam>>("mmdit_eps"), io),
+  EXPECT_TRUE(close(run_golden(golden_model<MMDiT<sd35_mini, TypeParam>>("mmdit_eps"), io),
                     io.template tensor<double, 4>("out64"), one_layer<TypeParam>));
 }
 
@@ -321,7 +311,7 @@ TYPED_TEST(MMDiTBugs, DualAttentionForgotten) {
     auto model = golden_model<MMDiT<sd35_mini, T>>(file);
     const Golden io("mmdit_mini_35_io");
     silence(model.joint_blocks.dual[1].x_block.attn2.proj);
-    EXPECT_GT(distance(run_io(model, io), io.template tensor<double, 4>("out64")).nmse, 1e-3);
+    EXPECT_GT(distance(run_golden(model, io), io.template tensor<double, 4>("out64")).nmse, 1e-3);
   }
 }
 

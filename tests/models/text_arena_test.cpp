@@ -15,7 +15,7 @@ using namespace support;
 
 template <class M>
 class TextArenas : public testing::Test {};
-TYPED_TEST_SUITE(TextArenas, TextModels, TextModelName);
+TYPED_TEST_SUITE(TextArenas, TextModels, ModelName);
 
 struct Pass {
   Index batch, height, width, text;

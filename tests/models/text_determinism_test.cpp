@@ -28,7 +28,7 @@ struct Case {
 
 template <class M>
 class TextDeterminism : public testing::Test {};
-TYPED_TEST_SUITE(TextDeterminism, TextModels, TextModelName);
+TYPED_TEST_SUITE(TextDeterminism, TextModels, ModelName);
 
 TYPED_TEST(TextDeterminism, DoesNotSeeTheNumberOfThreads) {
   const Case<TypeParam> c;

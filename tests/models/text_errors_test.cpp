@@ -35,7 +35,7 @@ struct TextErrors : testing::Test {
   }
 };
 using Floats = testing::Types<MMDiT<mixed_mini>, Flux<flux_mini>>;
-TYPED_TEST_SUITE(TextErrors, Floats, TextModelName);
+TYPED_TEST_SUITE(TextErrors, Floats, ModelName);
 
 TYPED_TEST(TextErrors, ShapesThatDoNotFit) {
   this->call();

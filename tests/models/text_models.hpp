@@ -63,13 +63,6 @@ inline constexpr dit::FluxConfig fill_mini{.width = 48,
 /// What holds for models that are told a text is tested on these.
 using TextModels =
     testing::Types<MMDiT<mixed_mini>, MMDiT<mixed_mini, double>, Flux<flux_mini>, Flux<flux_mini, double>>;
-struct TextModelName {
-  template <class M>
-  static std::string GetName(int) {
-    return std::string(M::family) + (sizeof(typename M::R) == 8 ? "_double" : "_float");
-  }
-};
-
 template <class M>
 inline constexpr bool is_flux = M::family == "flux";
 
@@ -78,10 +71,14 @@ Text<typename M::R> random_text(Index batch, unsigned seed, Index tokens = 7) {
   return {normal<typename M::R, 3>({batch, tokens, M::config.context}, seed),
           normal<typename M::R, 2>({batch, M::config.pooled}, seed + 1000)};
 }
-/// A text; and what else the model needs to be told, for every sample.
+/// A class; or a text, and what else the model needs to be told; for every sample.
 template <class M>
 typename M::Condition random_condition(Index batch, unsigned seed, Index tokens = 7) {
-  if constexpr (is_flux<M>) {
+  if constexpr (M::family == "dit") {
+    std::vector<int> classes;
+    for (Index b = 0; b < batch; ++b) classes.push_back(static_cast<int>((b + seed) % M::config.labels()));
+    return classes;
+  } else if constexpr (is_flux<M>) {
     typename M::Condition condition{random_text<M>(batch, seed, tokens)};
     if (M::config.guidance)
       for (Index b = 0; b < batch; ++b) condition.guidance.push_back(typename M::R(b + 1));
@@ -166,6 +163,36 @@ Tensor<typename M::R, 4> run_text(const M& model, const Tensor<typename M::R, 4>
     t.resize(static_cast<std::size_t>(x.dimension(0)));
   }
   return model(x, t, condition, workspace);
+}
+
+/// What a golden tells its model: a text, and FLUX's guidance.
+template <class M>
+typename M::Condition golden_condition(const Golden& io) {
+  using R = typename M::R;
+  if constexpr (is_flux<M>) {
+    FluxCondition<R> condition{{io.tensor<R, 3>("txt"), io.tensor<R, 2>("pooled")}};
+    if (M::config.guidance) condition.guidance = io.values<R>("guidance");
+    return condition;
+  } else {
+    return {io.tensor<R, 3>("context"), io.tensor<R, 2>("pooled")};
+  }
+}
+/// The masked image and the mask, which is of bytes.
+template <class R>
+Tensor<R, 4> golden_control(const Golden& io) {
+  const auto masked = io.tensor<R, 4>("masked"), mask = io.bytes<R, 4>("mask");
+  return dit::fill_control<R>(View<const R, 4>(masked), View<const R, 4>(mask), 4);
+}
+/// What the model makes of a golden's latents.
+template <class M>
+auto run_golden(const M& model, const Golden& io, const typename M::Condition& condition) {
+  using R = typename M::R;
+  Workspace workspace(2);
+  return model(io.tensor<R, 4>(is_flux<M> ? "latents" : "x"), io.values<R>("t"), condition, workspace);
+}
+template <class M>
+auto run_golden(const M& model, const Golden& io) {
+  return run_golden(model, io, golden_condition<M>(io));
 }
 
 /// An adaLN projection whose first half of the rows is the other's second.

@@ -94,4 +94,40 @@ TYPED_TEST(Embedders, OfPlaceUseTheirTableOnItsGridAndTheFormulaElsewhere) {
   EXPECT_ERROR(errc::bad_state, empty.add_to(Tokens<T, 72>{x.data(), 1, 9}, {3, 3}, workspace));
 }
 
+/// f(workspace) gives the same bits on one strand as on several.
+template <class F>
+void expect_same_on_all_strands(F&& f) {
+  Workspace one(1);
+  const auto expected = f(one);
+  for (const int threads : {2, 3, 5}) {
+    Workspace several(threads);
+    EXPECT_TRUE(same_bits(f(several), expected)) << threads << " threads";
+  }
+}
+
+// Of tokens enough to be shared.
+TYPED_TEST(Embedders, AreTheSameOnAnyNumberOfThreads) {
+  using T = TypeParam;
+  const auto add_to = [](const auto& table, Grid grid) {
+    expect_same_on_all_strands([&](Workspace& workspace) {
+      auto x = normal<T>(2 * grid.count() * 72, 2);
+      table.add_to(Tokens<T, 72>{x.data(), 2, grid.count()}, grid, workspace);
+      return x;
+    });
+  };
+  const auto formula = random_model<PositionEmbedding<40, 72, T>>(1);
+  add_to(formula, {40, 40});
+  add_to(formula, {37, 53});
+  const auto table = random_model<PositionTable<60, 72, T>>(1);
+  add_to(table, {37, 53});
+  add_to(table, {60, 60});
+  const auto embedder = random_model<TimestepEmbedder<72, T>>(1);
+  expect_same_on_all_strands([&](Workspace& workspace) {
+    const auto times = normal<T>(100, 3);
+    std::vector<T> x(100 * 72);
+    store(Tokens<T, 72>{x.data(), 100, 1}, embedder(times, 128, workspace), workspace);
+    return x;
+  });
+}
+
 }  // namespace

@@ -168,10 +168,12 @@ TYPED_TEST(FluxBlocks, OfOneStreamTakeShiftScaleGateAndSetAttentionBeforeTheMlp)
       kernels<T>().activate(Activation::gelu_tanh, from + 3 * width, config.mlp,
                             side_by_side.data + r * side_by_side.width + width);
     }
-    normalise_and_turn<config.heads>(split_heads<width>(qkv), block.norm.query_weight.data(),
-                                     block.norm.key_weight.data(), 1e-6, f.turns.rope, workspace);
+    auto own = normalise_and_turn<config.heads>(split_heads<width>(qkv), block.norm.query_weight.data(),
+                                                block.norm.key_weight.data(), 1e-6, f.turns.rope);
     const auto answer = take_tokens<T, width>(batch, count, workspace);
-    self_attention<config.heads>(qkv, answer, workspace);
+    own.out = answer.data;
+    own.out_stride = width;
+    joint_attention<config.heads>(workspace, own);
     for (Index r = 0; r < rows; ++r) {
       std::copy_n(answer.data + r * width, width, side_by_side.data + r * side_by_side.width);
     }

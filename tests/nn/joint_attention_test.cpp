@@ -159,6 +159,34 @@ TYPED_TEST(JointAttentionLayers, AreNamedByTheirStream) {
 
 // Norms of queries and keys.
 
+template <class T>
+Heads<T, width> qkv_of(Tensor<T, 3>& qkv) {
+  return split_heads<width>(tokens<3 * width>(qkv));
+}
+
+/// softmax(q k^T / sqrt(d)) v per head, from [batch, count, 3 * width].
+std::vector<double> attended(const std::vector<double>& qkv, std::size_t batch, std::size_t count) {
+  std::vector<double> out;
+  const auto at = [&](std::size_t token, int which, int feature) {
+    return qkv[(token * 3 + static_cast<std::size_t>(which)) * width + static_cast<std::size_t>(feature)];
+  };
+  for (std::size_t i = 0; i < batch * count; ++i) {
+    for (int feature = 0; feature < width; ++feature) {
+      const int head = feature / head_dim * head_dim;
+      double sum = 0, answer = 0;
+      for (std::size_t j = i / count * count; j < i / count * count + count; ++j) {
+        double score = 0;
+        for (int e = head; e < head + head_dim; ++e) score += at(i, 0, e) * at(j, 1, e);
+        const double weight = std::exp(score / std::sqrt(head_dim));
+        sum += weight;
+        answer += weight * at(j, 2, feature);
+      }
+      out.push_back(answer / sum);
+    }
+  }
+  return out;
+}
+
 /// So small that an eps of 1e-6 halves the variance: then 1e-5 would be off by a factor.
 TYPED_TEST(JointAttentionLayers, NormaliseQueriesAndKeysPerHeadWithAnEpsOfAMillionth) {
   using T = TypeParam;
@@ -179,8 +207,10 @@ TYPED_TEST(JointAttentionLayers, NormaliseQueriesAndKeysPerHeadWithAnEpsOfAMilli
     }
   }
   Workspace workspace(2);
-  norm.template operator()<heads>(split_heads<width>(tokens<3 * width>(qkv)), Rope<T>{}, workspace);
-  EXPECT_TRUE(close(qkv, expected, rounded<T>({1e-6, 1e-13})));
+  joint_attention<heads>(workspace, norm.template operator()<heads>(qkv_of(qkv), Rope<T>{}));
+  std::vector<T> got;
+  for (Index i = 0; i < qkv.size(); i += 3 * width) got.insert(got.end(), qkv.data() + i, qkv.data() + i + width);
+  EXPECT_TRUE(close(got, attended(expected, 2, 5), rounded<T>({1e-8, 1e-11})));
 }
 
 /// Scores see queries only through the norm, so their size is lost: RMSNorm(a q) = RMSNorm(q) as eps -> 0.
@@ -213,12 +243,26 @@ TYPED_TEST(JointAttentionLayers, TurnQueriesAndKeysAfterTheirNormAndValuesNever)
       std::array{4, 4}, 100, 6, [](Index token, int axis) { return axis == 0 ? token / 3 : token % 3; }, cos.data(),
       sin.data(), workspace);
   const auto got = attention.heads_of()(lazy(Tokens<const T, width>(tokens<width>(x))), workspace, turns);
+  joint_attention<heads>(workspace, got);
   const auto projected = take_tokens<T, 3 * width>(2, 6, workspace);
   store(projected, attention.qkv(tokens<width>(x)), workspace);
-  normalise_and_turn<heads>(split_heads<width>(projected), attention.norm.query_weight.data(),
-                            attention.norm.key_weight.data(), 1e-6, turns, workspace);
-  EXPECT_TRUE(same_bits(std::vector<T>(got.q, got.q + 12 * 3 * width),
-                        std::vector<T>(projected.data, projected.data + 12 * 3 * width)));
+  const Kernels<T>& k = kernels<T>();
+  for (Index head = 0; head < 12 * 3 * heads; ++head) {
+    const Index which = head / heads % 3, token = head / (3 * heads) % 6;
+    if (which == 2) continue;
+    T* const part = projected.data + head * head_dim;
+    const auto& weight = which == 0 ? attention.norm.query_weight : attention.norm.key_weight;
+    T mean, rstd;
+    k.statistics(Norm::rms, part, head_dim, T(1e-6), &mean, &rstd);
+    k.normalise(part, head_dim, mean, rstd, weight.data(), nullptr, nullptr, nullptr, part);
+    k.rotate(part, cos.data() + token * head_dim, sin.data() + token * head_dim, head_dim, part);
+  }
+  joint_attention<heads>(workspace, split_heads<width>(projected));
+  for (Index row = 0; row < 12; ++row) {
+    const Index at = row * 3 * width;
+    EXPECT_TRUE(same_bits(std::vector<T>(got.out + at, got.out + at + width),
+                          std::vector<T>(projected.data + at, projected.data + at + width)));
+  }
   // The turns are seen.
   EXPECT_GT(distance(run(attention, x, turns), run(attention, x)).nmse, 1e-6);
 }

@@ -15,8 +15,8 @@ TYPED_TEST_SUITE(Products, Scalars, ScalarName);
 
 /// y = x W^T + b in double, with the layer's own numbers.
 template <int in, int out, class T>
-std::vector<double> reference(const Linear<in, out, T>& layer, const std::vector<T>& x) {
-  std::vector<T> w(static_cast<std::size_t>(in * out));
+std::vector<double> reference(const Linear<in, out, T>& layer, const std::vector<real<T>>& x) {
+  std::vector<real<T>> w(static_cast<std::size_t>(in * out));
   layer.weight.get_rows(0, out, w.data());
   const std::size_t rows = x.size() / in;
   std::vector<double> y(rows * out);
@@ -75,17 +75,18 @@ TYPED_TEST(Products, AreAddedWithTheirSamplesGate) {
   EXPECT_TRUE(close(plain, expected_plain, bound));
 }
 
-TYPED_TEST(Products, AsPanelsAreTheNextOnesInput) {
+TYPED_TEST(Products, AreStoredAsTheNextOnesInput) {
   using T = TypeParam;
   Layer<T> l;
   const auto next = random_model<Linear<out, 50, T>>(5);
-  std::vector<T> y(batch * count * out), z(batch * count * 50), direct(z.size()), panels(y.size());
+  std::vector<T> y(batch * count * out), z(batch * count * 50), direct(z.size());
   const Tokens<T, out> h{y.data(), batch, count};
   store(h, silu(l.layer(l.tokens)), l.workspace);
   store(Tokens<T, 50>{direct.data(), batch, count}, next(h), l.workspace);
-  const Tokens<T, out> p{panels.data(), batch, count};
-  store(Tokens<T, 50>{z.data(), batch, count}, next(store_panels(p, silu(l.layer(l.tokens)), l.workspace)),
-        l.workspace);
+  Workspace workspace(2);
+  const auto scope = workspace.scope();
+  const auto input = store_input(batch, count, silu(l.layer(l.tokens)), workspace);
+  store(Tokens<T, 50>{z.data(), batch, count}, next(input), workspace);
   EXPECT_TRUE(same_bits(z, direct));
 }
 
@@ -150,10 +151,11 @@ TYPED_TEST(Products, GoToAsManyTokensAsTheyHaveRows) {
   using T = TypeParam;
   Layer<T> l;
   std::vector<T> y(batch * count * out);
-  for (const auto& [samples, each] : {std::pair<Index, Index>{2, 7}, {3, 6}, {4, 7}}) {
+  for (const auto& shape : {std::pair<Index, Index>{2, 7}, {3, 6}, {4, 7}}) {
+    const Index samples = shape.first, each = shape.second;
     const Tokens<T, out> other{y.data(), samples, each};
     EXPECT_ERROR(errc::bad_input_shape, store(other, l.layer(l.tokens), l.workspace));
-    EXPECT_ERROR(errc::bad_input_shape, store_panels(other, l.layer(l.tokens), l.workspace));
+    EXPECT_ERROR(errc::bad_input_shape, store_input(samples, each, l.layer(l.tokens), l.workspace));
     EXPECT_ERROR(errc::bad_input_shape, add(other, l.layer(l.tokens), l.workspace));
   }
 }
@@ -170,6 +172,91 @@ TYPED_TEST(Products, OfALayerWithoutWeightsAreABadState) {
   store(Tokens<T, out>{y.data(), 1, 1}, taken(tokens), workspace);
   EXPECT_ERROR(errc::bad_state,
                store(Tokens<T, out>{y.data(), 1, 1}, used(tokens), workspace));  // NOLINT: moved from
+}
+
+// What a model of bf16 or of int8 has between two layers.
+
+template <class T>
+class StoredProducts : public testing::Test {};
+using StoredScalars = testing::Types<float, bf16, int8>;
+struct StoredName {
+  template <class T>
+  static std::string GetName(int) {
+    return sizeof(T) == 4 ? "float" : sizeof(T) == 2 ? "bf16" : "int8";
+  }
+};
+TYPED_TEST_SUITE(StoredProducts, StoredScalars, StoredName);
+
+/// What T leaves of a row: NMSE of one of two operands, of which one is rounded to 2^-8, or to steps of max / 127.
+template <class T>
+constexpr double product_nmse = sizeof(T) == 4   ? 1e-12
+                                : sizeof(T) == 2 ? 1e-5
+                                                 : 3e-4;
+
+/// The product of numbers that are the layer's own, rounded as they are, in double.
+TYPED_TEST(StoredProducts, AreThoseOfTheirWeightsUpToTheRoundingOfTheirInput) {
+  using T = TypeParam;
+  Linear<in, out, T> layer = random_model<Linear<in, out, T>>(1);
+  const auto x = normal<float>(batch * count * in, 2);
+  const auto expected = reference(layer, x);
+  Workspace workspace(2);
+  std::vector<float> y(batch * count * out);
+  std::vector<stored<T>> z(y.size());
+  store(Tokens<float, out>{y.data(), batch, count}, layer(Tokens<const float, in>{x.data(), batch, count}),
+        workspace);
+  store(Tokens<stored<T>, out>{z.data(), batch, count}, layer(Tokens<const float, in>{x.data(), batch, count}),
+        workspace);
+  EXPECT_LE(distance(y, expected).nmse, product_nmse<T>);
+  for (std::size_t i = 0; i < y.size(); ++i) {
+    ASSERT_EQ(static_cast<float>(z[i]), static_cast<float>(static_cast<stored<T>>(y[i]))) << "rounded once";
+  }
+}
+
+/// The bits of what was stored in between, and the bytes that were said.
+TYPED_TEST(StoredProducts, AreTheNextOnesInput) {
+  using T = TypeParam;
+  Linear<in, out, T> layer = random_model<Linear<in, out, T>>(1);
+  const auto next = random_model<Linear<out, 50, T>>(5);
+  const auto x = normal<float>(batch * count * in, 2);
+  const Tokens<const float, in> tokens{x.data(), batch, count};
+  std::vector<stored<T>> between(batch * count * out);
+  std::vector<float> z(batch * count * 50), direct(z.size());
+  for (const int threads : {1, 2, 3}) {
+    Workspace workspace(threads), of_input(threads);
+    const Tokens<stored<T>, out> h{between.data(), batch, count};
+    store(h, silu(layer(tokens)), workspace);
+    store(Tokens<float, 50>{direct.data(), batch, count}, next(lazy(Tokens<const stored<T>, out>(h))), workspace);
+    {
+      const auto scope = of_input.scope();
+      const auto input = store_input(batch, count, silu(layer(tokens)), of_input);
+      const bool as_panels = !std::is_same_v<T, int8>;
+      EXPECT_EQ(of_input.high_water(),
+                (input_bytes<T, out>(batch * count) + gemm_arena<T>(batch * count, in, threads)));
+      Workspace second(threads);
+      store(Tokens<float, 50>{z.data(), batch, count}, next(input), second);
+      EXPECT_EQ(second.high_water(), gemm_arena<T>(batch * count, out, threads, as_panels));
+    }
+    EXPECT_TRUE(same_bits(z, direct)) << threads;
+  }
+}
+
+TYPED_TEST(StoredProducts, AreAddedWithTheirSamplesGate) {
+  using T = TypeParam;
+  Linear<in, out, T> layer = random_model<Linear<in, out, T>>(1);
+  const auto x = normal<float>(batch * count * in, 2), gates = normal<float>(batch * out, 3);
+  const auto before = normal<float>(batch * count * out, 4);
+  const Tokens<const float, in> tokens{x.data(), batch, count};
+  Workspace workspace(2);
+  std::vector<float> y(before.size());
+  auto gated = before;
+  store(Tokens<float, out>{y.data(), batch, count}, layer(tokens), workspace);
+  add_gated(Tokens<float, out>{gated.data(), batch, count}, PerSample<float, out>{gates.data(), out}, layer(tokens),
+            workspace);
+  for (std::size_t i = 0; i < y.size(); ++i) {
+    const double term = static_cast<double>(gates[i / (count * out) * out + i % out]) * static_cast<double>(y[i]);
+    const double expected = static_cast<double>(before[i]) + term;
+    ASSERT_NEAR(gated[i], expected, 0x1p-23 * (std::abs(expected) + std::abs(term))) << i;
+  }
 }
 
 }  // namespace

@@ -130,4 +130,25 @@ TEST(Images, OfAModelHaveTheShapeThatItMakesAndMemoryOfTheirOwn) {
   EXPECT_ERROR(errc::aliasing, require_images<float>(in, 2, 2, out(119, {1, 2, 6, 10})));
 }
 
+template <PatchOrder order>
+void expect_same_on_all_strands() {
+  const Case k{2, 5, 40, 37, 3};
+  const auto image = random_image(k, 1);
+  const auto expected = patches_of<order>(image, k.patch);
+  for (const int threads : {2, 3, 5}) {
+    Workspace workspace(threads);
+    std::vector<float> patches(expected.size());
+    patchify<order>(View<const float, 4>(image), k.patch, patches.data(), workspace.executor());
+    EXPECT_EQ(patches, expected) << threads << " threads";
+    Tensor<float, 4> back(image.dimensions());
+    unpatchify<order>(patches.data(), k.patch, View<float, 4>(back), workspace.executor());
+    EXPECT_TRUE(same_bits(back, image)) << threads << " threads";
+  }
+}
+
+TEST(Patches, AreTheSameOnAnyNumberOfThreads) {  // of an image large enough to be shared
+  expect_same_on_all_strands<PatchOrder::channel_first>();
+  expect_same_on_all_strands<PatchOrder::channel_last>();
+}
+
 }  // namespace

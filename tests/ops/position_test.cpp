@@ -79,7 +79,8 @@ template <class T>
 std::vector<T> table(Grid grid, Index width) {
   std::vector<T> scratch(static_cast<std::size_t>((grid.rows + grid.columns) * (width / 2)));
   std::vector<T> rows(static_cast<std::size_t>(grid.count() * width), T(9));
-  for_each_sincos_2d(grid, width, scratch.data(), [&](Index token, const T* column, const T* row) {
+  InlineExecutor here;
+  for_each_sincos_2d(grid, width, scratch.data(), here, [&](Index token, const T* column, const T* row) {
     std::copy(column, column + width / 2, rows.begin() + token * width);
     std::copy(row, row + width / 2, rows.begin() + token * width + width / 2);
   });

@@ -297,6 +297,30 @@ struct Case {
   }
 };
 
+/// What the five tokens of each sample answer each other, from queries, keys and values as `Case` has them.
+std::vector<double> attended(const std::vector<double>& qkv) {
+  std::vector<double> out(2 * 5 * width);
+  const auto at = [&](std::size_t token, int which, int feature) {
+    return qkv[(token * 3 + static_cast<std::size_t>(which)) * width + static_cast<std::size_t>(feature)];
+  };
+  for (std::size_t i = 0; i < 10; ++i) {
+    for (int h = 0; h < width; h += d) {
+      double weights[5], sum = 0;
+      for (std::size_t j = 0; j < 5; ++j) {
+        double score = 0;
+        for (int e = h; e < h + d; ++e) score += at(i, 0, e) * at(i / 5 * 5 + j, 1, e);
+        sum += weights[j] = std::exp(score / std::sqrt(d));
+      }
+      for (std::size_t j = 0; j < 5; ++j) {
+        for (int e = h; e < h + d; ++e) {
+          out[i * width + static_cast<std::size_t>(e)] += weights[j] / sum * at(i / 5 * 5 + j, 2, e);
+        }
+      }
+    }
+  }
+  return out;
+}
+
 TYPED_TEST(Ropes, ComeAfterTheNormPerHeadAndLeaveValuesAlone) {
   using T = TypeParam;
   const Case<T> c;
@@ -306,33 +330,107 @@ TYPED_TEST(Ropes, ComeAfterTheNormPerHeadAndLeaveValuesAlone) {
     for (const bool normalised : {true, false}) {
       for (const bool turned : {true, false}) {
         auto x = c.qkv;
-        normalise_and_turn<heads>(c.of(x), normalised ? c.weight_q.data() : none,
-                                  normalised ? c.weight_k.data() : none, 1e-6, turned ? c.table.rope : Rope<T>{},
-                                  workspace);
-        EXPECT_TRUE(close(x, c.reference(normalised, turned), Bound{32 * eps<T>, 4 * eps<T> * eps<T>}))
+        std::vector<T> out(2 * 5 * width);
+        auto h = normalise_and_turn<heads>(c.of(x), normalised ? c.weight_q.data() : none,
+                                           normalised ? c.weight_k.data() : none, 1e-6,
+                                           turned ? c.table.rope : Rope<T>{});
+        h.out = out.data(), h.out_stride = width;
+        joint_attention<heads>(workspace, h);
+        EXPECT_TRUE(close(out, attended(c.reference(normalised, turned)), rounded<T>({4e-6, 1e-11})))
             << normalised << turned << threads;
-        for (std::size_t i = 0; i < x.size(); ++i) {
-          if (i / width % 3 == 2) {
-            ASSERT_EQ(x[i], c.qkv[i]) << "a value";
-          }
-        }
+        EXPECT_TRUE(same_bits(x, c.qkv)) << "it is lazy: nothing changes where the queries are";
       }
     }
   }
 }
 
-TYPED_TEST(Ropes, TouchNoQueriesWhereThereAreNone) {
+/// Bit for bit what attention gives of queries and keys that were normalised and turned before, in memory.
+TYPED_TEST(Ropes, InAnAttentionAreThoseBeforeIt) {
+  using T = TypeParam;
+  const Case<T> c;
+  const Kernels<T>& k = kernels<T>();
+  auto before = c.qkv, lazy = c.qkv;
+  for (std::size_t head = 0; head < before.size() / d; ++head) {
+    const std::size_t which = head / heads % 3, token = head / (3 * heads) % 5;
+    if (which == 2) continue;
+    T* const x = before.data() + head * d;
+    T mean, rstd;
+    k.statistics(Norm::rms, x, d, T(1e-6), &mean, &rstd);
+    k.normalise(x, d, mean, rstd, (which == 0 ? c.weight_q : c.weight_k).data(), nullptr, nullptr, nullptr, x);
+    k.rotate(x, c.table.cos.data() + token * d, c.table.sin.data() + token * d, d, x);
+  }
+  Workspace workspace(2);
+  const auto same = c.of(before);
+  const auto h = normalise_and_turn<heads>(c.of(lazy), c.weight_q.data(), c.weight_k.data(), 1e-6, c.table.rope);
+  joint_attention<heads>(workspace, same);
+  joint_attention<heads>(workspace, h);
+  for (std::size_t i = 0; i < lazy.size(); ++i) {
+    if (i / width % 3 == 0) {
+      ASSERT_EQ(lazy[i], before[i]) << i;
+    } else {
+      ASSERT_EQ(lazy[i], c.qkv[i]) << "a key or value, " << i;
+    }
+  }
+}
+
+/// Each stream of a joint attention has its own weights and its own places.
+TYPED_TEST(Ropes, OfSeveralStreamsAreTheirOwn) {
+  using T = TypeParam;
+  const Case<T> c;
+  auto text = c.qkv;
+  for (T& x : text) x = T(1) - x;
+  Case<T> of_text_case = c;
+  of_text_case.qkv = text;
+  const auto of_text = of_text_case.reference(true, false), of_image = c.reference(true, true);
+  // Sample 0 of both, each token to all ten.
+  const auto at = [&](std::size_t token, std::size_t which, std::size_t feature) {
+    const auto& x = token < 5 ? of_text : of_image;
+    return x[(token % 5 * 3 + which) * width + feature];
+  };
+  std::vector<double> expected(10 * width);
+  for (std::size_t i = 0; i < 10; ++i) {
+    for (std::size_t h = 0; h < width; h += d) {
+      double weights[10], sum = 0;
+      for (std::size_t j = 0; j < 10; ++j) {
+        double score = 0;
+        for (std::size_t e = h; e < h + d; ++e) score += at(i, 0, e) * at(j, 1, e);
+        sum += weights[j] = std::exp(score / std::sqrt(d));
+      }
+      for (std::size_t j = 0; j < 10; ++j) {
+        for (std::size_t e = h; e < h + d; ++e) expected[i * width + e] += weights[j] / sum * at(j, 2, e);
+      }
+    }
+  }
+  std::vector<T> out(10 * width), image = c.qkv;
+  auto a = normalise_and_turn<heads>(split_heads<width>(Tokens<T, 3 * width>{text.data(), 1, 5}), c.weight_q.data(),
+                                     c.weight_k.data(), 1e-6, Rope<T>{});
+  auto b = normalise_and_turn<heads>(split_heads<width>(Tokens<T, 3 * width>{image.data(), 1, 5}),
+                                     c.weight_q.data(), c.weight_k.data(), 1e-6, c.table.rope);
+  a.out = out.data(), b.out = out.data() + 5 * width;
+  a.out_stride = b.out_stride = width;
+  Workspace workspace(2);
+  joint_attention<heads>(workspace, a, b);
+  EXPECT_TRUE(close(out, expected, rounded<T>({4e-6, 1e-11})));
+}
+
+TYPED_TEST(Ropes, NeedNoQueries) {
   using T = TypeParam;
   const Case<T> c;
   Workspace workspace(2);
-  auto both = c.qkv, keys = c.qkv;
-  normalise_and_turn<heads>(c.of(both), c.weight_q.data(), c.weight_k.data(), 1e-6, c.table.rope, workspace);
-  auto without = c.of(keys);
-  without.q = nullptr;
-  normalise_and_turn<heads>(without, c.weight_q.data(), c.weight_k.data(), 1e-6, c.table.rope, workspace);
+  const auto turned = [&](std::vector<T>& x) {
+    return normalise_and_turn<heads>(c.of(x), c.weight_q.data(), c.weight_k.data(), 1e-6, c.table.rope);
+  };
+  auto both = c.qkv, keys = c.qkv, asking = c.qkv, marked = c.qkv;
   for (std::size_t i = 0; i < keys.size(); ++i) {
-    ASSERT_EQ(keys[i], (i / width % 3 == 0 ? c.qkv : both)[i]) << i;
+    if (i / width % 3 == 0) keys[i] = marked[i] = T(-7);
   }
+  auto silent = turned(keys), ask = turned(asking);
+  silent.q = nullptr;
+  ask.k = ask.v = nullptr;
+  joint_attention<heads>(workspace, turned(both));
+  joint_attention<heads>(workspace, ask, silent);
+  EXPECT_TRUE(same_bits(asking, both));
+  EXPECT_TRUE(same_bits(keys, marked));
 }
 
 /// Where it matters: adding a constant to every place along an axis leaves an attention as it is.
@@ -346,9 +444,10 @@ TYPED_TEST(Ropes, MakeAnAttentionSeeOnlyDistances) {
     for (auto& id : ids) id[0] += by_first, id[1] += by_second;
     const Table<T> table(std::array{4, 6}, 100, ids);
     auto x = c.qkv;
-    normalise_and_turn<heads>(c.of(x), none, none, 1e-6, table.rope, workspace);
     std::vector<T> out(2 * 5 * width);
-    self_attention<heads>(Tokens<T, 3 * width>{x.data(), 2, 5}, Tokens<T, width>{out.data(), 2, 5}, workspace);
+    auto h = normalise_and_turn<heads>(c.of(x), none, none, 1e-6, table.rope);
+    h.out = out.data(), h.out_stride = width;
+    joint_attention<heads>(workspace, h);
     return out;
   };
   const auto expected = attend(0, 0);

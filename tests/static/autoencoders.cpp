@@ -30,6 +30,11 @@ constexpr Plan whole = plan<AutoencoderKL<sd3_vae>>(1, {64, 64}, 1);
 constexpr std::size_t maps = std::size_t{512} * 512 * (256 + 128 + 128) * 4;
 static_assert(whole.arena > maps && whole.arena < maps + (std::size_t{32} << 20));
 static_assert(plan<AutoencoderKL<sd3_vae>>(4, {64, 64}, 1).arena == whole.arena);
+// Maps are float whatever the weights are.
+constexpr Plan in_int8 = plan<AutoencoderKL<sd3_vae, int8>>(1, {64, 64}, 1);
+static_assert(in_int8.weights < 50'100'000 && in_int8.weights > 49'545'475);
+static_assert(in_int8.arena > maps && in_int8.arena < whole.arena + (std::size_t{32} << 20));
+static_assert(weight_bytes<AutoencoderTiny<taesd, bf16>>() < 2 * 1'240'000);
 // A large image in tiles takes what one tile takes, and its seams.
 static_assert(AutoencoderKL<sd3_vae>::tiled_arena({256, 256}, 1) < whole.arena + (std::size_t{32} << 20));
 static_assert(AutoencoderKL<sd3_vae>::tiled_arena({64, 64}, 1) == whole.arena);

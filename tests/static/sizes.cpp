@@ -94,11 +94,29 @@ static_assert(plan<Flux<flux_dev>>(1, {128, 128}, 512, 2, 4096).arena >
 static_assert(plan<Flux<flux_dev>>(1, {128, 128}, 512, 2).total() < 52ull << 30);
 static_assert(weight_bytes<PlainDiT<article, double>>() == 2 * weight_bytes<PlainDiT<article>>());
 
+// bf16 halves matrices, int8 halves them again and adds a scale and a correction for every row; all else stays
+// float.
+template <class M>
+constexpr Plan at_512 = plan<M>(1, {64, 64}, 512, 2);
+constexpr std::size_t giga = std::size_t{1} << 30;
+constexpr Plan xl_bf16 = plan<DiT<dit_xl_2, bf16>>(1, {32, 32}, 1),
+               xl_int8 = plan<DiT<dit_xl_2, int8>>(1, {32, 32}, 1);
+static_assert(xl_bf16.weights > 2u * 675'129'632 && xl_bf16.weights < 2u * 677'500'000);
+static_assert(xl_int8.weights > 1u * 675'129'632 && xl_int8.weights < 1u * 688'000'000);
+static_assert(xl_int8.arena < one.arena && xl_bf16.arena < one.arena && xl_bf16.table == one.table);
+static_assert(at_512<Flux<flux_dev, bf16>>.weights < 2u * std::size_t{11'920'000'000});
+static_assert(at_512<Flux<flux_dev, int8>>.weights < 1u * std::size_t{11'940'000'000});
+static_assert(at_512<Flux<flux_dev, int8>>.prepared(28) < 12 * giga);  // what loads the model, and runs it
+static_assert(at_512<Flux<flux_dev, int8>>.released(28) < 9 * giga);
+static_assert(at_512<MMDiT<sd3_5_large, bf16>>.prepared(28) < 16 * giga);
+
 // Presets that differ elsewhere share their block's type.
 static_assert(std::is_same_v<decltype(DiT<dit_xl_2>::blocks), decltype(DiT<dit_xl_8>::blocks)>);
 static_assert(std::is_same_v<with_scalar<DiT<dit_s_2>, double>, DiT<dit_s_2, double>>);
 static_assert(std::is_same_v<with_scalar<MMDiT<sd3_5_medium>, double>, MMDiT<sd3_5_medium, double>>);
 static_assert(std::is_same_v<with_scalar<Flux<flux_fill>, double>, Flux<flux_fill, double>>);
+static_assert(std::is_same_v<with_scalar<Flux<flux_fill, int8>, bf16>, Flux<flux_fill, bf16>>);
+static_assert(std::is_same_v<Flux<flux_dev, int8>::R, float> && std::is_same_v<DiT<dit_xl_2, bf16>::R, float>);
 static_assert(std::is_same_v<Flux<flux_dev>, Flux<flux_kontext>> &&
               std::is_same_v<Flux<flux_canny>, Flux<flux_depth>>);
 static_assert(std::is_same_v<decltype(Flux<flux_dev>::double_blocks), decltype(Flux<flux_schnell>::double_blocks)>);
