@@ -1,12 +1,13 @@
-/// Attention at the shapes of real models, in fp32. GFLOPS counts the two products only, 4 N M d a head; `peak` is
-/// the share of what the registers allow with the same instruction set and threads, measured in the same process.
+/// Attention at the shapes of real models, in fp32 and bf16. GFLOPS counts the two products only, 4 N M d a head;
+/// `peak` is the share of what the registers allow with the same instruction set and threads, measured in the same
+/// process.
 
 #include <benchmark/benchmark.h>
 
 #include <string>
 
 #include "dit/kernels/attention.hpp"
-#include "peak.hpp"
+#include "report.hpp"
 
 namespace dit::bench {
 namespace {
@@ -16,25 +17,25 @@ struct Shape {
   Index batch, queries, keys, heads, head_dim;
 };
 constexpr Shape shapes[] = {
-    {"xl_2_256", 1, 256, 256, 16, 72},    {"xl_2_256_guided", 2, 256, 256, 16, 72},
-    {"xl_2_512", 1, 1024, 1024, 16, 72},  {"sd3_512", 1, 1178, 1178, 24, 64},
-    {"sd3_1024", 1, 4250, 4250, 24, 64},  {"flux_512", 1, 1536, 1536, 24, 128},
-    {"text_cross", 1, 1024, 120, 16, 72},
+    {"xl_2_256", 1, 256, 256, 16, 72},     {"xl_2_256_guided", 2, 256, 256, 16, 72},
+    {"xl_2_512", 1, 1024, 1024, 16, 72},   {"sd3_512", 1, 1178, 1178, 24, 64},
+    {"sd3_1024", 1, 4250, 4250, 24, 64},   {"flux_512", 1, 1536, 1536, 24, 128},
+    {"flux_1024", 1, 4608, 4608, 24, 128}, {"text_cross", 1, 1024, 120, 16, 72},
 };
 
+template <class T>
 void attention_at(benchmark::State& state, const Shape& shape, int threads) {
   Workspace workspace(threads), memory(1);
   const auto [name_, batch, queries, keys, heads, d] = shape;
-  const double peak = fma_peak(active_isa(), workspace.executor());
   const Index width = heads * d, tokens = std::max(queries, keys);
-  float* const qkv = memory.take<float>(batch * tokens * 3 * width);  // fused, as a block's projection leaves it
-  float* const out = memory.take<float>(batch * queries * width);
+  T* const qkv = memory.take<T>(batch * tokens * 3 * width);  // fused, as a block's projection leaves it
+  T* const out = memory.take<T>(batch * queries * width);
   for (Index i = 0; i < batch * tokens * 3 * width; ++i)
-    qkv[i] = static_cast<float>((i * 7919) % 257) / 128.f - 1.f;
+    qkv[i] = static_cast<T>(static_cast<float>((i * 7919) % 257) / 128.f - 1.f);
   const Index stride = 3 * width;
-  const AttentionStream<float> one{qkv,   qkv + width,    qkv + 2 * width, out, queries, stride, tokens * stride,
-                                   width, queries * width};
-  const AttentionStream<float> two[] = {
+  const AttentionStream<T> one{qkv,   qkv + width,    qkv + 2 * width, out, queries, stride, tokens * stride,
+                               width, queries * width};
+  const AttentionStream<T> two[] = {
       {qkv, nullptr, nullptr, out, queries, stride, tokens * stride, width, queries * width},
       {nullptr, qkv + width, qkv + 2 * width, nullptr, keys, stride, tokens * stride, 0, 0}};
   const float scale = 0.12f;
@@ -42,30 +43,30 @@ void attention_at(benchmark::State& state, const Shape& shape, int threads) {
     if (queries == keys) {
       attention(one, batch, heads, d, scale, workspace);
     } else {
-      attention(std::span<const AttentionStream<float>>(two), batch, heads, d, scale, workspace);
+      attention(std::span<const AttentionStream<T>>(two), batch, heads, d, scale, workspace);
     }
     benchmark::ClobberMemory();
   }
-  using benchmark::Counter;
-  const double work =
-      4e-9 * static_cast<double>(batch * heads * d) * static_cast<double>(queries) * static_cast<double>(keys);
-  state.counters["GFLOPS"] = Counter(work, Counter::kIsIterationInvariantRate);
-  state.counters["peak"] = Counter(work / peak, Counter::kIsIterationInvariantRate);
-  state.SetLabel(std::string(name(active_isa())));
+  report<T>(state, 4 * static_cast<double>(batch * heads * d) * static_cast<double>(queries * keys),
+            workspace.executor());
 }
 
 const bool registered = [] {
   const int all = available_cores();
   for (const Shape& shape : shapes) {
     for (int threads = 1;; threads = all) {
-      benchmark::RegisterBenchmark(
-          ("attention/" + std::string(shape.name) + "/" + std::to_string(shape.batch) + "x" +
-           std::to_string(shape.queries) + "x" + std::to_string(shape.keys) + "x" + std::to_string(shape.heads) +
-           "x" + std::to_string(shape.head_dim) + "/threads:" + std::to_string(threads))
-              .c_str(),
-          attention_at, shape, threads)
-          ->UseRealTime()
-          ->Unit(benchmark::kMicrosecond);
+      const auto of = [&](const char* type, auto* run) {
+        benchmark::RegisterBenchmark(
+            ("attention/" + std::string(shape.name) + "/" + std::to_string(shape.batch) + "x" +
+             std::to_string(shape.queries) + "x" + std::to_string(shape.keys) + "x" + std::to_string(shape.heads) +
+             "x" + std::to_string(shape.head_dim) + "/" + type + "/threads:" + std::to_string(threads))
+                .c_str(),
+            run, shape, threads)
+            ->UseRealTime()
+            ->Unit(benchmark::kMicrosecond);
+      };
+      of("fp32", attention_at<float>);
+      of("bf16", attention_at<bf16>);
       if (threads == all) break;
     }
   }

@@ -7,22 +7,12 @@
 
 #include "dit/models/autoencoder_kl.hpp"
 #include "dit/models/autoencoder_tiny.hpp"
-#include "dit/nn/init.hpp"
+#include "random_model.hpp"
 #include "report.hpp"
 
 namespace {
 
 using dit::Index;
-
-template <class M>
-M random_model() {
-  M model;
-  dit::TorchGenerator generator(1);
-  dit::fill(model, [&](const dit::Path&, const auto&) {
-    return [&] { return 0.05 * (generator.uniform<double>() - 0.5); };
-  });
-  return model;
-}
 
 /// Multiply-adds times two of a convolution.
 double conv_flop(double pixels, double kernel, double in, double out) {
@@ -54,18 +44,20 @@ double decoder_flop(double pixels) {
 /// range(0): side of the latent, range(1): threads.
 template <class Model>
 void decode(benchmark::State& state) {
-  static const auto model = std::make_unique<Model>(random_model<Model>());
+  static const auto model = std::make_unique<Model>(dit::bench::random_model<Model>());
   const Index side = state.range(0);
   dit::Workspace workspace(static_cast<int>(state.range(1)));
   dit::Tensor<float, 4> latents(1, Model::channels, side, side), image(1, 3, 8 * side, 8 * side);
   latents.setConstant(0.5f);
   for (auto _ : state) model->decode(latents, image, workspace);
   state.counters["arena"] = static_cast<double>(workspace.high_water());
-  dit::bench::report(state, decoder_flop<Model::config>(static_cast<double>(side * side)), workspace.executor());
+  dit::bench::report<typename Model::scalar>(state, decoder_flop<Model::config>(static_cast<double>(side * side)),
+                                             workspace.executor());
 }
 
 // clang-format off
 BENCHMARK(decode<dit::AutoencoderKL<dit::sd3_vae>>)->Name("AutoencoderKL-SD3")->ArgNames({"latent", "threads"})->Args({32, 2})->Args({64, 1})->Args({64, 2})->Unit(benchmark::kMillisecond)->UseRealTime();
+BENCHMARK(decode<dit::AutoencoderKL<dit::sd3_vae, dit::bf16>>)->Name("AutoencoderKL-SD3 bf16")->ArgNames({"latent", "threads"})->Args({32, 2})->Args({64, 1})->Args({64, 2})->Unit(benchmark::kMillisecond)->UseRealTime();
 BENCHMARK(decode<dit::AutoencoderTiny<dit::taesd3>>)->Name("TAESD3")->ArgNames({"latent", "threads"})->Args({32, 2})->Args({64, 1})->Args({64, 2})->Unit(benchmark::kMillisecond)->UseRealTime();
 // clang-format on
 

@@ -1,4 +1,4 @@
-/// The packed GEMM at the shapes of real models, tokens x inputs x outputs, in fp32.
+/// The packed GEMM at the shapes of real models, tokens x inputs x outputs, in fp32, bf16 and int8.
 ///
 ///     bench_gemm --benchmark_filter=xl_2 --benchmark_repetitions=9 --benchmark_format=json
 ///
@@ -11,7 +11,7 @@
 #include <string>
 
 #include "dit/kernels/gemm.hpp"
-#include "peak.hpp"
+#include "report.hpp"
 
 namespace dit::bench {
 namespace {
@@ -32,27 +32,30 @@ constexpr Shape shapes[] = {
 /// What a block does around its products.
 enum class Edges { plain, norm_to_store, rows_to_gated, norm_to_gelu_panels, panels_to_gated };
 
+template <class T>
 void gemm_at(benchmark::State& state, const Shape& shape, Edges edges, int threads) {
+  using S = stored<T>;
   Workspace workspace(threads), memory(1);
   const auto [name_, rows, depth, outputs] = shape;
-  const double peak = fma_peak(active_isa(), workspace.executor());
-  const auto filled = [&](Index n) {
-    float* p = memory.take<float>(n);
-    for (Index i = 0; i < n; ++i) p[i] = static_cast<float>(i % 17) / 16.f - 0.5f;
+  const auto filled = [&]<class N>(Index n, N) {
+    N* p = memory.take<N>(n);
+    for (Index i = 0; i < n; ++i) p[i] = static_cast<N>(static_cast<float>(i % 17) / 16.f - 0.5f);
     return p;
   };
-  float *const a = filled(rows * depth), *const y = filled(rows * outputs), *const bias = filled(outputs);
-  float *const gate = filled(outputs), *const modulation = filled(2 * depth);
-  PackedMatrix<float> w(outputs, depth);
-  for (Index r = 0; r < outputs; ++r) w.set_rows(r, 1, a);
+  float *const x = filled(rows * depth, 0.f), *const bias = filled(outputs, 0.f);
+  float *const y = filled(rows * outputs, 0.f), *const gate = filled(outputs, 0.f);
+  float* const modulation = filled(2 * depth, 0.f);
+  S *const stored_x = filled(rows * depth, S{}), *const stored_y = filled(rows * outputs, S{});
+  PackedMatrix<T> w(outputs, depth);
+  for (Index r = 0; r < outputs; ++r) w.set_rows(r, 1, x);
 
-  const RowsSource<float> from_rows{a, rows, depth};
+  const RowsSource<S> from_rows{stored_x, rows, depth};
   const NormSource<float> from_norm{
-      a, rows, depth, Norm::layer, 1e-6f, nullptr, nullptr, modulation, modulation + depth, 0, rows};
-  const PanelsSource<float> from_panels{a, rows, depth};
-  const StoreSink<float> store{y, outputs, bias};
+      x, rows, depth, Norm::layer, 1e-6f, nullptr, nullptr, modulation, modulation + depth, 0, rows};
+  const auto from_panels = pack(RowsSource<float>{x, rows, depth}, memory, kernels<T>());
+  const StoreSink<float, S> store{stored_y, outputs, bias};
+  const StoreSink<float, S> gelu{stored_y, outputs, bias, Activation::gelu_tanh};
   const AddGatedSink<float> add{y, outputs, bias, gate, 0, rows};
-  const PanelsSink<float> panels{y, outputs, bias, Activation::gelu_tanh};
   for (auto _ : state) {
     switch (edges) {
       case Edges::plain:
@@ -65,7 +68,11 @@ void gemm_at(benchmark::State& state, const Shape& shape, Edges edges, int threa
         gemm(from_rows, w, add, workspace);
         break;
       case Edges::norm_to_gelu_panels:
-        gemm(from_norm, w, panels, workspace);
+        if constexpr (std::is_same_v<T, int8>) {
+          gemm(from_norm, w, gelu, workspace);
+        } else {
+          gemm(from_norm, w, PanelsSink<T>{stored_y, outputs, bias, Activation::gelu_tanh}, workspace);
+        }
         break;
       case Edges::panels_to_gated:
         gemm(from_panels, w, add, workspace);
@@ -73,23 +80,25 @@ void gemm_at(benchmark::State& state, const Shape& shape, Edges edges, int threa
     }
     benchmark::ClobberMemory();
   }
-  using benchmark::Counter;
-  const double work = 2e-9 * static_cast<double>(rows) * static_cast<double>(depth) * static_cast<double>(outputs);
-  state.counters["GFLOPS"] = Counter(work, Counter::kIsIterationInvariantRate);
-  state.counters["peak"] = Counter(work / peak, Counter::kIsIterationInvariantRate);
-  state.counters["weights_GB"] =
-      Counter(4e-9 * static_cast<double>(depth * outputs), Counter::kIsIterationInvariantRate);
-  state.SetLabel(std::string(name(active_isa())));
+  const double weights = static_cast<double>(depth) * static_cast<double>(outputs);
+  report<T>(state, 2 * static_cast<double>(rows) * weights, workspace.executor());
+  state.counters["weights_GB"] = benchmark::Counter(1e-9 * static_cast<double>(sizeof(T)) * weights,
+                                                    benchmark::Counter::kIsIterationInvariantRate);
 }
 
 const bool registered = [] {
   const auto add = [](const std::string& title, const Shape& shape, Edges edges) {
     const int all = available_cores();
     for (int threads = 1;; threads = all) {
-      benchmark::RegisterBenchmark((title + "/threads:" + std::to_string(threads)).c_str(), gemm_at, shape, edges,
-                                   threads)
-          ->UseRealTime()
-          ->Unit(benchmark::kMicrosecond);
+      const auto of = [&](const char* type, auto* run) {
+        benchmark::RegisterBenchmark((title + "/" + type + "/threads:" + std::to_string(threads)).c_str(), run,
+                                     shape, edges, threads)
+            ->UseRealTime()
+            ->Unit(benchmark::kMicrosecond);
+      };
+      of("fp32", gemm_at<float>);
+      of("bf16", gemm_at<bf16>);
+      of("int8", gemm_at<int8>);
       if (threads == all) break;
     }
   };

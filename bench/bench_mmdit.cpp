@@ -1,28 +1,21 @@
-/// The blocks of Stable Diffusion 3 and FLUX.1 at their true sizes, and a step of SD3-medium. Weights are random:
-/// no kernel looks at them. Counters: GFLOPS, and `peak`, its share of an FMA loop in the same process.
+/// The blocks of Stable Diffusion 3 and FLUX.1 at their true sizes, and a step of SD3-medium, in fp32, bf16 and
+/// int8. Weights are random: no kernel looks at them. Counters: GFLOPS, and `peak`, its share of what the
+/// multiply-adds of the type reach in the same process.
 
 #include <benchmark/benchmark.h>
 
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "dit/dit.hpp"
 #include "flop.hpp"
+#include "random_model.hpp"
 #include "report.hpp"
 
 namespace {
 
 using dit::Index;
-
-/// Weights between -0.05 and 0.05, the same few over and over: billions of them are there at once.
-template <class M>
-M random_model() {
-  M model;
-  dit::fill(model, [](const dit::Path&, const auto&) {
-    return [i = 0u]() mutable { return static_cast<double>(i++ * 2654435761u >> 16 & 1023u) * 1e-4 - 0.05; };
-  });
-  return model;
-}
 
 template <int width>
 dit::Tokens<float, width> tokens(std::vector<float>& x) {
@@ -33,7 +26,7 @@ dit::Tokens<float, width> tokens(std::vector<float>& x) {
 template <class Block>
 void Joint(benchmark::State& state) {
   constexpr int width = Block::width;
-  static const auto block = std::make_unique<Block>(random_model<Block>());
+  static const auto block = std::make_unique<Block>(dit::bench::random_model<Block>());
   const Index n = state.range(0), m = state.range(1);
   dit::Workspace workspace(static_cast<int>(state.range(2)));
   std::vector<float> x(static_cast<std::size_t>(n * width), 0.5f),
@@ -43,7 +36,7 @@ void Joint(benchmark::State& state) {
   for (auto _ : state) (*block)(tokens<width>(x), tokens<width>(context), modulations, workspace);
   const double d = width, own = static_cast<double>(n);
   constexpr bool dual = Block::Modulations::x_chunks == 9;
-  dit::bench::report(
+  dit::bench::report<typename Block::scalar>(
       state,
       dit::bench::block_flop(static_cast<double>(n + m), d) + (dual ? 8 * own * d * d + 4 * own * own * d : 0),
       workspace.executor());
@@ -53,20 +46,22 @@ void Joint(benchmark::State& state) {
 template <class Block>
 void Single(benchmark::State& state) {
   constexpr int width = Block::width;
-  static const auto block = std::make_unique<Block>(random_model<Block>());
+  static const auto block = std::make_unique<Block>(dit::bench::random_model<Block>());
   const Index n = state.range(0);
   dit::Workspace workspace(static_cast<int>(state.range(1)));
   std::vector<float> x(static_cast<std::size_t>(n * width), 0.5f);
   const std::vector<float> chunks(3 * width, 0.1f);
   for (auto _ : state) (*block)(tokens<width>(x), typename Block::Modulations{chunks.data()}, workspace);
-  dit::bench::report(state, dit::bench::block_flop(static_cast<double>(n), width), workspace.executor());
+  dit::bench::report<typename Block::scalar>(state, dit::bench::block_flop(static_cast<double>(n), width),
+                                             workspace.executor());
 }
 
 /// A step without guidance, the modulations prepared. range(0): side of the latent, range(1): threads. 154 tokens
-/// of text. Takes 8.4 GB.
+/// of text. Takes 8.4 GB in fp32.
+template <class T>
 void SD3Medium(benchmark::State& state) {
-  using Model = dit::MMDiT<dit::sd3_medium>;
-  static const auto model = std::make_unique<Model>(random_model<Model>());
+  using Model = dit::MMDiT<dit::sd3_medium, T>;
+  const auto model = std::make_unique<Model>(dit::bench::random_model<Model>());
   const Index side = state.range(0), m = 154;
   dit::Workspace workspace(static_cast<int>(state.range(1)));
   dit::Text<float> text{dit::Tensor<float, 3>(1, m, Model::config.context),
@@ -78,17 +73,36 @@ void SD3Medium(benchmark::State& state) {
   dit::Conditioned field(*model, text, workspace);
   field.prepare(std::vector<float>{0.5f});
   for (auto _ : state) field(x, 0.5f, v);
-  dit::bench::report(state, dit::bench::mmdit_flop(Model::config, static_cast<double>(side * side / 4), m),
-                     workspace.executor());
+  dit::bench::report<T>(state, dit::bench::mmdit_flop(Model::config, static_cast<double>(side * side / 4), m),
+                        workspace.executor());
 }
 
 constexpr dit::BlockConfig sd3 = dit::sd3_medium.block(), flux = dit::flux_dev.block();
-// clang-format off
-BENCHMARK(Joint<dit::MMDiTBlock<sd3>>)->Name("SD3-medium block")->ArgNames({"image", "text", "threads"})->ArgsProduct({{1024, 4096}, {154}, {1, 2}})->UseRealTime();
-BENCHMARK(Joint<dit::MMDiTDualBlock<sd3>>)->Name("SD3.5-medium dual block")->ArgNames({"image", "text", "threads"})->ArgsProduct({{1024, 4096}, {333}, {2}})->UseRealTime();
-BENCHMARK(Joint<dit::DoubleStreamBlock<flux>>)->Name("FLUX.1 double block")->ArgNames({"image", "text", "threads"})->ArgsProduct({{1024, 4096}, {512}, {2}})->UseRealTime();
-BENCHMARK(Single<dit::SingleStreamBlock<flux>>)->Name("FLUX.1 single block")->ArgNames({"tokens", "threads"})->ArgsProduct({{1536, 4608}, {2}})->UseRealTime();
-BENCHMARK(SD3Medium)->Name("SD3-medium step")->ArgNames({"latent", "threads"})->Args({64, 1})->Args({64, 2})->Args({128, 2})->UseRealTime();
-// clang-format on
+
+template <class T>
+void add() {
+  const auto named = [](const char* name, auto* run) {
+    const std::string title = std::string(name) + " " + dit::bench::type_name<T>();
+    return benchmark::RegisterBenchmark(title.c_str(), run)->UseRealTime();
+  };
+  named("SD3-medium block", Joint<dit::MMDiTBlock<sd3, T>>)
+      ->ArgNames({"image", "text", "threads"})
+      ->ArgsProduct({{1024, 4096}, {154}, {1, 2}});
+  named("SD3.5-medium dual block", Joint<dit::MMDiTDualBlock<sd3, T>>)
+      ->ArgNames({"image", "text", "threads"})
+      ->ArgsProduct({{1024, 4096}, {333}, {2}});
+  named("FLUX.1 double block", Joint<dit::DoubleStreamBlock<flux, T>>)
+      ->ArgNames({"image", "text", "threads"})
+      ->ArgsProduct({{1024, 4096}, {512}, {2}});
+  named("FLUX.1 single block", Single<dit::SingleStreamBlock<flux, T>>)
+      ->ArgNames({"tokens", "threads"})
+      ->ArgsProduct({{1536, 4608}, {2}});
+  named("SD3-medium step", SD3Medium<T>)
+      ->ArgNames({"latent", "threads"})
+      ->Args({64, 1})
+      ->Args({64, 2})
+      ->Args({128, 2});
+}
+const bool added = (add<float>(), add<dit::bf16>(), add<dit::int8>(), true);
 
 }  // namespace

@@ -8,6 +8,7 @@
 
 #include "dit/dit.hpp"
 #include "flop.hpp"
+#include "random_model.hpp"
 #include "report.hpp"
 
 namespace {
@@ -25,35 +26,30 @@ double model_flop(Index side) {
          2 * d * (256 + d) + 4 * d * d;
 }
 
-template <class M>
-M random_model() {
-  M model;
-  dit::TorchGenerator generator(1);
-  dit::fill(model, [&](const dit::Path&, const auto&) {
-    return [&] { return 0.05 * (generator.uniform<double>() - 0.5); };
-  });
-  return model;
-}
-
+template <class T>
 void DiTBlock_XL(benchmark::State& state) {
   constexpr int width = 1152;
-  using Block = dit::DiTBlock<dit::dit_xl_2.block()>;
-  const auto block = random_model<Block>();
+  using Block = dit::DiTBlock<dit::dit_xl_2.block(), T>;
+  const auto block = dit::bench::random_model<Block>();
   dit::Workspace workspace(static_cast<int>(state.range(1)));
   const Index n = state.range(0);
   std::vector<float> x(static_cast<std::size_t>(n * width), 0.5f), c(6 * width, 0.1f);
   const dit::Tokens<float, width> tokens{x.data(), 1, n};
-  const Block::Modulations modulations{c.data()};
+  const typename Block::Modulations modulations{c.data()};
   for (auto _ : state) block(tokens, modulations, workspace);
-  dit::bench::report(state, block_flop(static_cast<double>(n), width), workspace.executor());
+  dit::bench::report<T>(state, block_flop(static_cast<double>(n), width), workspace.executor());
 }
-BENCHMARK(DiTBlock_XL)->ArgNames({"tokens", "threads"})->ArgsProduct({{256, 1024}, {1, 2}})->UseRealTime();
+// clang-format off
+BENCHMARK(DiTBlock_XL<float>)->ArgNames({"tokens", "threads"})->ArgsProduct({{256, 1024}, {1, 2}})->UseRealTime();
+BENCHMARK(DiTBlock_XL<dit::bf16>)->ArgNames({"tokens", "threads"})->ArgsProduct({{256, 1024}, {1, 2}})->UseRealTime();
+BENCHMARK(DiTBlock_XL<dit::int8>)->ArgNames({"tokens", "threads"})->ArgsProduct({{256, 1024}, {1, 2}})->UseRealTime();
+// clang-format on
 
 /// range(0): side of the latent, range(1): threads.
-template <dit::DiTConfig config>
+template <dit::DiTConfig config, class T = float>
 void DiT(benchmark::State& state) {
-  using Model = dit::DiT<config>;
-  static const auto model = std::make_unique<Model>(random_model<Model>());
+  using Model = dit::DiT<config, T>;
+  static const auto model = std::make_unique<Model>(dit::bench::random_model<Model>());
   const Index side = state.range(0);
   dit::Workspace workspace(static_cast<int>(state.range(1)));
   dit::Tensor<float, 4> x(1, config.in_channels, side, side), out(1, config.out_channels(), side, side);
@@ -61,13 +57,15 @@ void DiT(benchmark::State& state) {
   const std::vector<float> t{500};
   const std::vector<int> y{207};
   for (auto _ : state) (*model)(x, t, y, out, workspace);
-  dit::bench::report(state, model_flop<Model>(side), workspace.executor());
+  dit::bench::report<T>(state, model_flop<Model>(side), workspace.executor());
 }
 // clang-format off
 BENCHMARK(DiT<dit::dit_s_2>)->Name("DiT-S/2")->ArgNames({"latent", "threads"})->Args({32, 1})->Args({32, 2})->UseRealTime();
 BENCHMARK(DiT<dit::dit_b_2>)->Name("DiT-B/2")->ArgNames({"latent", "threads"})->Args({32, 2})->UseRealTime();
 BENCHMARK(DiT<dit::dit_l_2>)->Name("DiT-L/2")->ArgNames({"latent", "threads"})->Args({32, 2})->UseRealTime();
 BENCHMARK(DiT<dit::dit_xl_2>)->Name("DiT-XL/2")->ArgNames({"latent", "threads"})->Args({32, 1})->Args({32, 2})->Args({64, 2})->UseRealTime();
+BENCHMARK(DiT<dit::dit_xl_2, dit::bf16>)->Name("DiT-XL/2 bf16")->ArgNames({"latent", "threads"})->Args({32, 1})->Args({32, 2})->Args({64, 2})->UseRealTime();
+BENCHMARK(DiT<dit::dit_xl_2, dit::int8>)->Name("DiT-XL/2 int8")->ArgNames({"latent", "threads"})->Args({32, 1})->Args({32, 2})->Args({64, 2})->UseRealTime();
 // clang-format on
 
 constexpr dit::DiTConfig digits{.width = 128,

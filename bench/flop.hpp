@@ -1,6 +1,7 @@
 #pragma once
 /// Multiply-adds times two, of blocks and models.
 
+#include "dit/models/flux.hpp"
 #include "dit/models/mmdit.hpp"
 
 namespace dit::bench {
@@ -19,6 +20,13 @@ constexpr double mmdit_flop(const MMDiTConfig& c, double n, double m) {
   const double around = 2 * m * c.context * d + 4 * n * features * d;
   const double modulations = (12. * c.depth + 3. * c.dual_blocks - 2) * 2 * d * d;
   return blocks + dual + around + modulations;
+}
+
+/// One forward pass over n tokens of the image and m of the text: the blocks, double and single ones alike, and the
+/// layers around them; the modulations are prepared beforehand.
+constexpr double flux_flop(const FluxConfig& c, double n, double m) {
+  const double d = c.width, features = c.in_features() + c.channels * c.patch * c.patch;
+  return (c.double_blocks + c.single_blocks) * block_flop(n + m, d) + 2 * m * c.context * d + 2 * n * features * d;
 }
 
 }  // namespace dit::bench
