@@ -62,14 +62,15 @@ void draw_flux(FluxOptions o, const dit::Checkpoint& checkpoint, const char* nam
   const Start begin =
       start(o, Model::config.guidance ? dit::flux_schedule(steps, tokens) : dit::flux_schnell_schedule(steps),
             studio.noise(batch, generator));
-  const auto model = load_model<Model>(checkpoint, name);
-  dit::Conditioned conditioned(model, condition, studio.workspace);
-  conditioned.prepare(begin.schedule.times<float>());
-  dit::BatchedGuidance guided(std::ref(conditioned), dit::Guidance{o.cfg});
-  Velocity field = std::ref(guided);
-  dit::EulerSampler<float, 4> sampler;
-  sampler.begin(begin.state, begin.schedule);
-  studio.draw(sampler, field);
+  with_loaded<Model>(o, checkpoint, name, [&](const auto& model) {
+    dit::Conditioned conditioned(model, condition, studio.workspace);
+    conditioned.prepare(begin.schedule.template times<float>());
+    dit::BatchedGuidance guided(std::ref(conditioned), dit::Guidance{o.cfg});
+    Velocity field = std::ref(guided);
+    dit::EulerSampler<float, 4> sampler;
+    sampler.begin(begin.state, begin.schedule);
+    studio.draw(sampler, field);
+  });
 }
 
 /// main() with the candidates for what --model may hold.

@@ -50,20 +50,21 @@ void draw_sd3(Sd3Options o, const dit::Checkpoint& checkpoint, const char* name,
   Studio<Vae, Tiny> studio(o, checkpoint);
   dit::TorchGenerator generator(o.seed);
   const Start begin = start(o, dit::sd3_schedule(recipe.steps, recipe.shift), studio.noise(batch, generator));
-  const auto model = load_model<Model>(checkpoint, name);
-  dit::Conditioned conditioned(model, text, studio.workspace);
-  conditioned.prepare(begin.schedule.times<float>());
-  dit::BatchedGuidance guided(std::ref(conditioned), dit::Guidance{recipe.cfg});
-  Velocity field = std::ref(guided);
-  if (o.skip_layers) {
-    field = dit::SkipLayerGuidance(std::ref(guided), conditioned.skipping({7, 8, 9}),
-                                   dit::SkipLayer::between(begin.schedule, 0.01, 0.2, 2.5));
-  }
-  const auto draw = [&](auto sampler) {
-    sampler.begin(begin.state, begin.schedule);
-    studio.draw(sampler, field);
-  };
-  recipe.dpmpp_2m ? draw(dit::Dpmpp2mSampler<float, 4>()) : draw(dit::EulerSampler<float, 4>());
+  with_loaded<Model>(o, checkpoint, name, [&](const auto& model) {
+    dit::Conditioned conditioned(model, text, studio.workspace);
+    conditioned.prepare(begin.schedule.template times<float>());
+    dit::BatchedGuidance guided(std::ref(conditioned), dit::Guidance{recipe.cfg});
+    Velocity field = std::ref(guided);
+    if (o.skip_layers) {
+      field = dit::SkipLayerGuidance(std::ref(guided), conditioned.skipping({7, 8, 9}),
+                                     dit::SkipLayer::between(begin.schedule, 0.01, 0.2, 2.5));
+    }
+    const auto draw = [&](auto sampler) {
+      sampler.begin(begin.state, begin.schedule);
+      studio.draw(sampler, field);
+    };
+    recipe.dpmpp_2m ? draw(dit::Dpmpp2mSampler<float, 4>()) : draw(dit::EulerSampler<float, 4>());
+  });
 }
 
 /// main() with the candidates for what --model may hold.

@@ -43,29 +43,30 @@ void draw_dit(DitOptions o, const dit::Checkpoint& checkpoint, const char* name,
   Studio<Vae, Tiny> studio(o, checkpoint);
   dit::TorchGenerator generator(o.seed);
   const Latents noise = studio.noise(batch, generator);
-  const auto model = load_model<Model>(checkpoint, name);
-  dit::Conditioned conditioned(model, classes, studio.workspace);
-  conditioned.prepare(chain.times());
-  // The original guides three of the four channels, diffusers all of them.
-  const dit::Index channels =
-      o.sampler == "diffusers" ? dit::Guidance::all_channels : Model::config.in_channels - 1;
-  dit::BatchedGuidance field(std::ref(conditioned), dit::Guidance{.scale = o.cfg, .channels = channels});
-  if (o.sampler == "ddpm") {
-    // The original draws for [conditional | unconditional] and drops the second half.
-    Latents drawn(guided ? 2 * batch : batch, noise.dimension(1), noise.dimension(2), noise.dimension(3));
-    const auto draw = [&](dit::View<float, 4> fresh) {
-      dit::randn(drawn, generator);
-      std::copy_n(drawn.data(), fresh.size(), fresh.data);
-    };
-    dit::DdpmSampler<float, 4> sampler;
-    sampler.begin(noise, chain);
-    studio.draw(sampler, field, draw);
-  } else {
-    dit::WithoutVariance eps(std::ref(field));
-    dit::DdimSampler<float, 4> sampler;
-    sampler.begin(noise, chain);
-    studio.draw(sampler, eps);
-  }
+  with_loaded<Model>(o, checkpoint, name, [&](const auto& model) {
+    dit::Conditioned conditioned(model, classes, studio.workspace);
+    conditioned.prepare(chain.times());
+    // The original guides three of the four channels, diffusers all of them.
+    const dit::Index channels =
+        o.sampler == "diffusers" ? dit::Guidance::all_channels : Model::config.in_channels - 1;
+    dit::BatchedGuidance field(std::ref(conditioned), dit::Guidance{.scale = o.cfg, .channels = channels});
+    if (o.sampler == "ddpm") {
+      // The original draws for [conditional | unconditional] and drops the second half.
+      Latents drawn(guided ? 2 * batch : batch, noise.dimension(1), noise.dimension(2), noise.dimension(3));
+      const auto draw = [&](dit::View<float, 4> fresh) {
+        dit::randn(drawn, generator);
+        std::copy_n(drawn.data(), fresh.size(), fresh.data);
+      };
+      dit::DdpmSampler<float, 4> sampler;
+      sampler.begin(noise, chain);
+      studio.draw(sampler, field, draw);
+    } else {
+      dit::WithoutVariance eps(std::ref(field));
+      dit::DdimSampler<float, 4> sampler;
+      sampler.begin(noise, chain);
+      studio.draw(sampler, eps);
+    }
+  });
 }
 
 /// main() with the candidates for what --model may hold.
