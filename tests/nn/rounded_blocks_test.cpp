@@ -89,9 +89,10 @@ TYPED_TEST(RoundedBlocks, AreNearTheOfficialFinalLayer) {
   EXPECT_TRUE(close_after_rounding(image, io.tensor<double, 4>("image64"), one_rounded_layer<TypeParam>));
 }
 
+constexpr BlockConfig odd{.width = 18, .heads = 3, .mlp = 51};
+
 // Of two numbers, or of four: near the block of float, in the memory that was planned.
 TYPED_TEST(RoundedBlocks, MayHaveWidthsThatFillNoWord) {
-  constexpr BlockConfig odd{.width = 18, .heads = 3, .mlp = 51};
   using Block = DiTBlock<odd, TypeParam>;
   const auto block = random_model<Block>(1);
   const auto exact = random_model<DiTBlock<odd, float>>(1);
