@@ -31,7 +31,7 @@ void expect_near(const std::vector<float>& a, const std::vector<float>& b, doubl
 TEST(Odr, ObjectsWithDifferentMachineFlagsComputeTheSameBlock) {
   for (const int bytes : {4, 2, 1}) {
     SCOPED_TRACE(bytes);
-    const double most = bytes == 4 ? 1e-6 : 1e-3;
+    [[maybe_unused]] const double most = bytes == 4 ? 1e-6 : 1e-3;
     const std::vector<float> expected = baseline(bytes);
     ASSERT_FALSE(expected.empty());
 #ifdef DIT_ODR_PARTS
