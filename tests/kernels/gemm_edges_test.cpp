@@ -177,7 +177,6 @@ TYPED_TEST(GemmEdges, StayWithinTheirOperands) {
             };
             packing(NormSource<R>{a.data(), rows, depth, Norm::layer, R(1e-6), scale.data(), scale.data(),
                                   scale.data(), scale.data(), 0, rows});
-            packing(ActivatedSource<R>{a.data(), rows, depth, Activation::gelu_tanh});
             packing(RowsSource<S>{stored_a.data(), rows, depth});
             const auto source = pack_into(RowsSource<R>{a.data(), rows, depth}, panels.data(), row_scales, k);
             gemm(source, w, StoreSink<R>{y.data(), outputs, bias.data(), Activation::gelu_tanh}, workspace, k);

@@ -77,14 +77,6 @@ TYPED_TEST(GemmSources, ReadRowsWithGapsBetweenThem) {
       EXPECT_TRUE(same_bits(product_of(RowsSource<R>{wide.data(), rows, depth, depth + gap}, weights, workspace, k),
                             product(x, weights, workspace, k)))
           << text(isa);
-      for (const Activation activation : activations) {
-        Numbers<R> active(x.size());
-        k.activate(activation, x.data(), rows * depth, active.data());
-        const auto y = product_of(ActivatedSource<R>{wide.data(), rows, depth, activation, depth + gap}, weights,
-                                  workspace, k);
-        EXPECT_TRUE(same_bits(y, product(active, weights, workspace, k))) << text(isa);
-        expect_product<T>(y, reference<T>(active, w, rows, depth, 20), depth);
-      }
     }
   }
 }
@@ -127,20 +119,18 @@ TYPED_TEST(GemmSources, AreSetSideBySide) {
       const auto rounded_a = widened<R>(stored_a);
       const auto w = random_numbers<R>(21 * depth, 65);
       const auto weights = packed<T>(w, 21, depth);
-      Numbers<R> active(b.size()), both(count(rows * depth)), both_stored(both.size());
-      k.activate(Activation::gelu_tanh, b.data(), rows * right, active.data());
+      Numbers<R> both(count(rows * depth)), both_stored(both.size());
       for (Index r = 0; r < rows; ++r) {
         std::copy_n(&a[count(r * left)], left, &both[count(r * depth)]);
         std::copy_n(&rounded_a[count(r * left)], left, &both_stored[count(r * depth)]);
-        std::copy_n(&active[count(r * right)], right, &both[count(r * depth + left)]);
-        std::copy_n(&active[count(r * right)], right, &both_stored[count(r * depth + left)]);
+        std::copy_n(&b[count(r * right)], right, &both[count(r * depth + left)]);
+        std::copy_n(&b[count(r * right)], right, &both_stored[count(r * depth + left)]);
       }
       const auto wide_a = with_gaps(a, left, 5), wide_b = with_gaps(b, right, 9);
       const auto wide_stored = with_gaps(stored_a, left, 5);
-      const ActivatedSource<R> last{wide_b.data(), rows, right, Activation::gelu_tanh, right + 9};
-      const ConcatSource<RowsSource<R>, ActivatedSource<R>> source{{wide_a.data(), rows, left, left + 5}, last};
-      const ConcatSource<RowsSource<S>, ActivatedSource<R>> of_stored{{wide_stored.data(), rows, left, left + 5},
-                                                                      last};
+      const RowsSource<R> last{wide_b.data(), rows, right, right + 9};
+      const ConcatSource<RowsSource<R>, RowsSource<R>> source{{wide_a.data(), rows, left, left + 5}, last};
+      const ConcatSource<RowsSource<S>, RowsSource<R>> of_stored{{wide_stored.data(), rows, left, left + 5}, last};
       EXPECT_EQ(source.depth, depth);
       const auto y = product_of(source, weights, workspace, k), z = product_of(of_stored, weights, workspace, k);
       EXPECT_TRUE(same_bits(y, product(both, weights, workspace, k)));

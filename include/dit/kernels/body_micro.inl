@@ -13,11 +13,11 @@ DIT_TARGET void multiply_tile(Index steps, const T* panel, const T* w, Index w_s
     DIT_PREFETCH(panel + ahead * rows * word_size<T>);
     DIT_UNROLL for (int s = 0; s < strips; ++s) DIT_PREFETCH(w + s * w_strip + ahead * w_step);
     multiply_step<0, rows, strips>(panel, w, w_strip, sum);
-    if constexpr (parts < T >> 1) {
+    if constexpr (1 < parts<T>) {
       DIT_READ_AGAIN;
       multiply_step<1, rows, strips>(panel, w, w_strip, sum);
     }
-    if constexpr (parts < T >> 2) {
+    if constexpr (2 < parts<T>) {
       multiply_step<2, rows, strips>(panel, w, w_strip, sum);
       multiply_step<3, rows, strips>(panel, w, w_strip, sum);
     }

@@ -39,8 +39,12 @@ DIT_INLINE Vec<real<T>> words_of(const S* x, real<T> factor, Index n) {
                   load_some(x, 48, n) * f);
   } else if constexpr (word_size<T> == 1) {
     return load(x, n);
+  } else if constexpr (std::is_same_v<T, S>) {
+    real<T> some[16] = {};
+    std::memcpy(static_cast<void*>(some), static_cast<const void*>(x), static_cast<std::size_t>(n) * sizeof(T));
+    return load(some);
   } else {
-    return join(load_some(x, 0, n), load_some(x, 16, n));  // rounded already, so these stay what they are
+    return join(load_some(x, 0, n), load_some(x, 16, n));
   }
 }
 

@@ -109,23 +109,6 @@ struct RowsSource {
   }
 };
 
-/// activation(x), rows `stride` apart (0: contiguous).
-template <class T>
-struct ActivatedSource {
-  const T* x;
-  Index rows, depth;
-  Activation activation;
-  Index stride = 0;
-
-  template <class Panel>
-  void pack(const Verbs<T>& k, Index first, Index count, const Panel& panel) const {
-    const Index step = stride ? stride : depth;
-    pack_pieces<T>(count, depth, panel, [&](Index r, Index begin, Index n, T* piece) {
-      k.activate(activation, x + (first + r) * step + begin, n, piece);
-    });
-  }
-};
-
 /// The features of `left`, then those of `right`. Those of `left` are whole words of the product's type: an even
 /// number with bf16, a multiple of 4 with int8.
 template <class Left, class Right>

@@ -77,7 +77,7 @@ DIT_INLINE __m256i add_product(__m256i a, __m256i b, __m256i sum) {
 #endif
 template <class T>
 DIT_INLINE Vec<float> dot(Vec<float> a, Vec<float> b, Vec<float> sum) {
-  if constexpr (parts < T >> 1) return {add_product(a.low, b.low, sum.low), add_product(a.high, b.high, sum.high)};
+  if constexpr (1 < parts<T>) return {add_product(a.low, b.low, sum.low), add_product(a.high, b.high, sum.high)};
   return multiply_add(a, b, sum);
 }
 template <class T>

@@ -78,7 +78,7 @@ DIT_INLINE __m512i add_product(__m512i a, __m512i b, __m512i sum) {
 #endif
 template <class T>
 DIT_INLINE Vec<float> dot(Vec<float> a, Vec<float> b, Vec<float> sum) {
-  if constexpr (parts < T >> 1) return {add_product(a.all, b.all, sum.all)};
+  if constexpr (1 < parts<T>) return {add_product(a.all, b.all, sum.all)};
   return multiply_add(a, b, sum);
 }
 template <class T>
