@@ -35,14 +35,20 @@ class Loader {
   /// The parameter and where its rows come from, in their order; both must stay.
   template <class P>
   void add(P& p, const std::vector<Source>& sources) {
-    Index rows_per_task = P::rows;
+    using R = real<typename P::scalar>;
+    Job job{&p, &sources, P::rows, P::row_size, P::rows, tasks_};
     if constexpr (is_packed<P>) {
       p.allocate_to_set_rows();
       const auto row_bytes = static_cast<Index>(bytes_once_loaded(p)) / P::rows;
-      rows_per_task = (task_bytes / std::max<Index>(1, row_bytes) / strip_width + 1) * strip_width;
+      job.rows_per_task = (task_bytes / std::max<Index>(1, row_bytes) / strip_width + 1) * strip_width;
+      job.read = &Loader::read_packed<R, typename P::Unpacked>;
+      job.set = set_rows<P>;
+    } else {
+      job.read = &Loader::read_plain<R>;
+      job.numbers = numbers<P>;
     }
-    jobs_.push_back({read_part<P>, &p, &sources, P::rows, rows_per_task, tasks_});
-    tasks_ += (P::rows + rows_per_task - 1) / rows_per_task;
+    jobs_.push_back(job);
+    tasks_ += (job.rows + job.rows_per_task - 1) / job.rows_per_task;
   }
 
   /// What is wrong with the first of them in order is thrown, whatever the threads met first.
@@ -52,19 +58,37 @@ class Loader {
                                          [](Index i, const Job& job) { return i < job.first_task; });
       const Job& job = *std::prev(next);
       const Index first = (task - job.first_task) * job.rows_per_task;
-      job.read(*this, job, first, std::min(job.rows_per_task, job.rows - first),
-               scratch_[static_cast<std::size_t>(strand)]);
+      (this->*job.read)(job, first, std::min(job.rows_per_task, job.rows - first),
+                        scratch_[static_cast<std::size_t>(strand)]);
     });
   }
 
  private:
   using Scratch = std::vector<std::byte>;
+  /// A parameter without its type, so that reading is compiled once for every shape of a model.
   struct Job {
-    void (*read)(const Loader& loader, const Job& job, Index first, Index count, Scratch& scratch);
     void* parameter;
     const std::vector<Source>* sources;
-    Index rows, rows_per_task, first_task;
+    Index rows, row_size, rows_per_task, first_task;
+    void (Loader::*read)(const Job& job, Index first, Index count, Scratch& scratch) const = nullptr;
+    void (*set)(void* parameter, Index row, Index count, const void* values, bool unpacked) = nullptr;
+    void* (*numbers)(void* parameter) = nullptr;
   };
+  template <class P>
+  static void set_rows(void* parameter, Index row, Index count, const void* values, bool unpacked) {
+    P& p = *static_cast<P*>(parameter);
+    if (unpacked) {
+      p.set_rows(row, count, static_cast<const typename P::Unpacked*>(values));
+    } else {
+      p.set_rows(row, count, static_cast<const real<typename P::scalar>*>(values));
+    }
+  }
+  template <class P>
+  static void* numbers(void* parameter) {
+    P& p = *static_cast<P*>(parameter);
+    p.allocate_to_set_rows();
+    return p.data();
+  }
 
   /// Of a packed weight in a task: several of the system's large pages, so that threads seldom meet in one.
   static constexpr Index task_bytes = Index{1} << 22;
@@ -72,37 +96,35 @@ class Loader {
   /// loading may take beside a tensor, since a conversion or a convolution's other order takes some as well.
   static constexpr Index cached_bytes = Index{1} << 18, all_bytes = Index{1} << 22;
 
-  template <class P>
-  static void read_part(const Loader& loader, const Job& job, Index first, Index count, Scratch& scratch) {
-    using R = real<typename P::scalar>;
-    P& p = *static_cast<P*>(job.parameter);
-    if constexpr (is_packed<P>) {
-      constexpr Index row_bytes = std::max<Index>(1, P::row_size * static_cast<Index>(sizeof(R)));
-      const Index strips = std::max<Index>(1, cached_bytes / row_bytes / strip_width);
-      const Index affordable = std::max<Index>(1, all_bytes / loader.executor_.strands() / row_bytes);
-      const Index at_once = std::min({strips * strip_width, affordable, count});
-      scratch.resize(std::max(scratch.size(), static_cast<std::size_t>(at_once * row_bytes)));
-      for (Index done = 0; done < count; done += at_once) {
-        for_each_piece(job, first + done, std::min(at_once, count - done),
-                       [&](const Source& source, Index from, Index row, Index rows) {
-                         const DType stored = source.info.dtype;
-                         const auto set = [&]<class Number>(Number* values) {
-                           loader.read<P>(source, from, rows, values);
-                           p.set_rows(row, rows, values);
-                         };
-                         if (stored == DType::F32 || stored == DType::F16) {  // which kernels round fastest
-                           set(reinterpret_cast<R*>(scratch.data()));
-                         } else {
-                           set(reinterpret_cast<typename P::Unpacked*>(scratch.data()));
-                         }
-                       });
-      }
-    } else {
-      p.allocate_to_set_rows();
-      for_each_piece(job, first, count, [&](const Source& source, Index from, Index row, Index rows) {
-        loader.read<P>(source, from, rows, p.data() + row * P::row_size);
-      });
+  template <class R, class Unpacked>
+  void read_packed(const Job& job, Index first, Index count, Scratch& scratch) const {
+    const Index row_bytes = std::max<Index>(1, job.row_size * static_cast<Index>(sizeof(R)));
+    const Index strips = std::max<Index>(1, cached_bytes / row_bytes / strip_width);
+    const Index affordable = std::max<Index>(1, all_bytes / executor_.strands() / row_bytes);
+    const Index at_once = std::min({strips * strip_width, affordable, count});
+    scratch.resize(std::max(scratch.size(), static_cast<std::size_t>(at_once * row_bytes)));
+    for (Index done = 0; done < count; done += at_once) {
+      for_each_piece(job, first + done, std::min(at_once, count - done),
+                     [&](const Source& source, Index from, Index row, Index rows) {
+                       const DType stored = source.info.dtype;
+                       // Kernels round fastest from floats, which F16 becomes on its way.
+                       const bool unpacked = stored != DType::F32 && stored != DType::F16;
+                       if (unpacked) {
+                         read(job, source, from, rows, reinterpret_cast<Unpacked*>(scratch.data()));
+                       } else {
+                         read(job, source, from, rows, reinterpret_cast<R*>(scratch.data()));
+                       }
+                       job.set(job.parameter, row, rows, scratch.data(), unpacked);
+                     });
     }
+  }
+
+  template <class R>
+  void read_plain(const Job& job, Index first, Index count, Scratch&) const {
+    R* const numbers = static_cast<R*>(job.numbers(job.parameter));
+    for_each_piece(job, first, count, [&](const Source& source, Index from, Index row, Index rows) {
+      read(job, source, from, rows, numbers + row * job.row_size);
+    });
   }
 
   /// Calls f(source, its row, the parameter's row, how many) for every piece of rows [first, first + count).
@@ -116,11 +138,11 @@ class Loader {
     }
   }
 
-  template <class P, class Number>
-  void read(const Source& source, Index first, Index rows, Number* values) const {
+  template <class Number>
+  void read(const Job& job, const Source& source, Index first, Index rows, Number* values) const {
     source.file->read_rows(source.info, static_cast<std::uint64_t>(first), static_cast<std::uint64_t>(rows),
                            values);
-    if (check_finite_ && !all_finite(values, static_cast<std::size_t>(rows * P::row_size))) {
+    if (check_finite_ && !all_finite(values, static_cast<std::size_t>(rows * job.row_size))) {
       throw Error(errc::non_finite_weight, "the tensor has a NaN or an infinity",
                   {source.file->file(), source.info.name, {}});
     }

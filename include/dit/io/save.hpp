@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <charconv>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -23,20 +24,58 @@ struct SaveOptions {
 
 namespace detail {
 
-/// Gives rows [first, first + count) of a parameter to a sink, as `dtype`, a block at a time.
-template <class P>
-void write_rows(const P& p, Index first, Index count, DType dtype, ByteSink& sink) {
-  using Number = typename P::Unpacked;
+/// Gives rows [first, first + count) to a sink, as `dtype`, a block at a time; get(first, count, values) has them.
+template <class Number>
+void write_rows(const std::function<void(Index, Index, Number*)>& get, Index row_size, Index first, Index count,
+                DType dtype, ByteSink& sink) {
   constexpr Index block_values = Index{1} << 18;
-  const Index block = std::max<Index>(1, block_values / std::max<Index>(1, P::row_size));
-  std::vector<Number> values(static_cast<std::size_t>(std::min(block, count) * P::row_size));
+  const Index block = std::max<Index>(1, block_values / std::max<Index>(1, row_size));
+  std::vector<Number> values(static_cast<std::size_t>(std::min(block, count) * row_size));
   std::vector<std::byte> bytes(values.size() * (bits(dtype) / 8));
   for (Index done = 0; done < count; done += block) {
     const Index rows = std::min(block, count - done);
-    const auto n = static_cast<std::size_t>(rows * P::row_size);
-    p.get_rows(first + done, rows, values.data());
+    const auto n = static_cast<std::size_t>(rows * row_size);
+    get(first + done, rows, values.data());
     encode(dtype, values.data(), n, bytes.data());
     sink.write(bytes.data(), n * (bits(dtype) / 8));
+  }
+}
+
+/// A parameter without its type, so that naming and writing are compiled once for every shape of a model.
+struct ParameterToWrite {
+  std::string name;
+  std::vector<std::uint64_t> shape;
+  DType dtype;
+  std::function<void(Index first, Index count, DType dtype, ByteSink& sink)> write;
+};
+
+/// The tensors that have the parameter's rows where these rules name them, in a model of so many blocks.
+inline void append_tensors(std::vector<TensorToWrite>& tensors, const ParameterToWrite& p,
+                           std::span<const NameRule> rules, int blocks) {
+  Index row = 0;
+  for (const Piece& piece : spell(p.name, static_cast<Index>(p.shape[0]), rules)) {
+    auto shape = p.shape;
+    shape[0] = static_cast<std::uint64_t>(piece.rows);
+    if (piece.pointwise && shape.size() == 2) shape.insert(shape.end(), 2, 1);
+    // A tensor of swapped halves is two pieces: ours [row, row + count) is its second half, what follows its first.
+    if (piece.count != piece.rows) {
+      if (piece.first == 0) continue;
+      tensors.push_back(
+          {piece.name, p.dtype, shape, [write = p.write, row, half = piece.count, dtype = p.dtype](ByteSink& sink) {
+             write(row + half, half, dtype, sink);
+             write(row, half, dtype, sink);
+           }});
+      row += piece.rows;
+      continue;
+    }
+    for (int block = 0; block < (piece.copies.empty() ? 1 : blocks); ++block) {
+      tensors.push_back({piece.copies.empty() ? piece.name : fill_name(piece.copies, std::to_string(block), {}),
+                         p.dtype, shape,
+                         [write = p.write, row, count = piece.count, dtype = p.dtype](ByteSink& sink) {
+                           write(row, count, dtype, sink);
+                         }});
+    }
+    row += piece.count;
   }
 }
 
@@ -68,36 +107,16 @@ std::vector<TensorToWrite> tensors_of(const M& model, const SaveOptions& options
   std::vector<TensorToWrite> tensors;
   for_each_parameter(
       [&]<class P>(const Path& path, const P& p) {
+        using Number = typename P::Unpacked;
         const DType dtype = options.dtype.value_or(dtype_of<real<typename P::scalar>>);
         require(is_real(dtype), errc::unsupported_dtype, "weights are written as F32, F16, BF16 or F64");
-        const std::string ours = path.str();
+        std::string ours = path.str();
         if (p.empty()) throw Error(errc::bad_state, "the model has no weights yet", {"", ours, {}});
-        std::vector<std::uint64_t> shape;
-        Index row = 0;
-        for (const Piece& piece : spell(ours, P::rows, rules)) {
-          shape.assign(P::shape.begin(), P::shape.end());
-          shape[0] = static_cast<std::uint64_t>(piece.rows);
-          if (piece.pointwise && shape.size() == 2) shape.insert(shape.end(), 2, 1);
-          // A tensor of swapped halves is two pieces: ours [row, row + count) is its second half, what follows its
-          // first.
-          if (piece.count != piece.rows) {
-            if (piece.first == 0) continue;
-            tensors.push_back({piece.name, dtype, shape, [&p, row, half = piece.count, dtype](ByteSink& sink) {
-                                 write_rows(p, row + half, half, dtype, sink);
-                                 write_rows(p, row, half, dtype, sink);
-                               }});
-            row += piece.rows;
-            continue;
-          }
-          for (int block = 0; block < (piece.copies.empty() ? 1 : blocks); ++block) {
-            tensors.push_back(
-                {piece.copies.empty() ? piece.name : fill_name(piece.copies, std::to_string(block), {}), dtype,
-                 shape, [&p, row, count = piece.count, dtype](ByteSink& sink) {
-                   write_rows(p, row, count, dtype, sink);
-                 }});
-          }
-          row += piece.count;
-        }
+        const auto write = [&p](Index first, Index count, DType as, ByteSink& sink) {
+          write_rows<Number>([&p](Index row, Index rows, Number* values) { p.get_rows(row, rows, values); },
+                             P::row_size, first, count, as, sink);
+        };
+        append_tensors(tensors, {std::move(ours), {P::shape.begin(), P::shape.end()}, dtype, write}, rules, blocks);
       },
       model);
   return tensors;
