@@ -19,6 +19,7 @@
 #endif
 
 #include "core/allocations.hpp"
+#include "sanitized.hpp"
 
 namespace {
 
@@ -292,12 +293,7 @@ TEST(ThreadPool, AllocatesNothingInARun) {
   EXPECT_EQ(sum, 100 * 4950);
 }
 
-#if defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define __SANITIZE_THREAD__
-#endif
-#endif
-#if defined(__GLIBC__) && !defined(__SANITIZE_THREAD__)  // whose own bookkeeping does not fit
+#if defined(__GLIBC__) && !DIT_TEST_TSAN  // whose own bookkeeping does not fit
 TEST(ThreadPool, WorksOnSmallStacks) {
   pthread_attr_t before, small;
   ASSERT_EQ(pthread_getattr_default_np(&before), 0);

@@ -6,6 +6,7 @@
 #include "io/bad_files.hpp"
 #include "io/modules.hpp"
 #include "io/temporary.hpp"
+#include "sanitized.hpp"
 
 namespace {
 
@@ -119,7 +120,7 @@ TEST(BadBinding, Row42AnyAllocationMayFail) {
 /// known, or not its own doing.
 template <class F>
 long long resident_peak_of(F&& f) {
-#if defined(__linux__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#if defined(__linux__) && !DIT_TEST_SANITIZED
   const auto resident = [](const std::string& which) {
     std::ifstream status("/proc/self/status");
     long long kilobytes = 0;

@@ -3,6 +3,7 @@
 #include "dit/kernels/pack.hpp"
 
 #include "kernels/support.hpp"
+#include "sanitized.hpp"
 
 namespace dit {
 namespace {
@@ -221,7 +222,7 @@ TYPED_TEST(PackedMatrices, StayWithinTheRowsGiven) {
   }
 }
 
-#if !defined(DIT_TEST_SANITIZED)
+#if !DIT_TEST_SANITIZED
 TEST(PackedMatrix, SaysHowMuchMemoryItCouldNotGet) {
   try {
     PackedMatrix<float> p(Index{1} << 30, Index{1} << 27);

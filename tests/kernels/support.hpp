@@ -25,15 +25,6 @@
 #define DIT_TEST_PAGES 0
 #endif
 
-// Sanitizers end the program where an allocation is too large for them.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define DIT_TEST_SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
-#define DIT_TEST_SANITIZED 1
-#endif
-#endif
-
 namespace dit::test {
 
 inline std::vector<Isa> isas() {

@@ -11,6 +11,7 @@
 #include "dit/sampling/guidance.hpp"
 #include "dit/sampling/schedule.hpp"
 #include "models/text_models.hpp"
+#include "sanitized.hpp"
 
 namespace {
 
@@ -225,15 +226,7 @@ TYPED_TEST(Released, WeightsAreThoseOfThePlan) {
   EXPECT_EQ(p.released(10), p.prepared(10) - p.modulation);
 }
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define __SANITIZE_ADDRESS__
-#endif
-#if __has_feature(thread_sanitizer)
-#define __SANITIZE_THREAD__
-#endif
-#endif
-#if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // which keep it
+#if defined(__GLIBC__) && !DIT_TEST_SANITIZED
 /// Bytes of physical memory that this process has.
 std::size_t resident() {
   std::ifstream file("/proc/self/statm");
