@@ -19,8 +19,6 @@ HERE = pathlib.Path(__file__).resolve().parent
 KNOWN = ("g++ 12.", "clang++ 14.", "aarch64-linux-gnu-g++ 12.")
 # Vectors that may be spilled all the same, and why.
 TOLERATED = {
-    "neon int8 inlined, 32 products": 6,  # 4 rows and 3: g++ 12 multiplies several columns before it adds
-    "neon int8 inlined, 24 products": 5,
     "neon bf16 6x1": 5,  # moves in 81 instructions; 5 rows need none, but take more for a product
 }
 
