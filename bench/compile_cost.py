@@ -43,6 +43,18 @@ UNITS = {
           model(x, t, y, out, workspace);
         }
     """,
+    "the same, the kernels elsewhere": """
+        #include "dit/kernels/extern.hpp"
+        #include "dit/models/dit.hpp"
+        void run(const dit::DiT<dit::dit_xl_2, dit::int8>& model, dit::View<const float, 4> x, std::span<const float> t,
+                 std::span<const int> y, dit::View<float, 4> out, dit::Workspace& workspace) {
+          model(x, t, y, out, workspace);
+        }
+    """,
+    "all kernels": """
+        #define DIT_KERNELS
+        #include "dit/kernels/extern.hpp"
+    """,
     "DiT-S/2: load, guided Euler sampler": """
         #include "dit/dit.hpp"
         dit::Tensor<float, 4> run(const char* file, const dit::Tensor<float, 4>& noise, dit::Workspace& workspace) {

@@ -13,6 +13,7 @@
 #include "dit/sampling/prediction.hpp"
 #include "dit/sampling/skip_layer.hpp"
 #include "sampling/fields.hpp"
+#include "sanitized.hpp"
 
 namespace {
 std::atomic<long> allocations{0};
@@ -20,7 +21,7 @@ std::atomic<long> allocations{0};
 
 // Eigen's tensors come from malloc. Where the C library lets itself be wrapped (and no sanitizer has done so
 // already) it is counted itself; elsewhere operator new is.
-#if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) && !defined(__clang__)
+#if defined(__GLIBC__) && !DIT_TEST_SANITIZED && !defined(__clang__)
 #define COUNTS_MALLOC 1
 extern "C" {
 void* __libc_malloc(std::size_t);

@@ -46,7 +46,7 @@ struct ParameterToWrite {
   std::string name;
   std::vector<std::uint64_t> shape;
   DType dtype;
-  std::function<void(Index first, Index count, DType dtype, ByteSink& sink)> write;
+  std::function<void(Index first, Index count, ByteSink& sink)> write;
 };
 
 /// The tensors that have the parameter's rows where these rules name them, in a model of so many blocks.
@@ -60,20 +60,18 @@ inline void append_tensors(std::vector<TensorToWrite>& tensors, const ParameterT
     // A tensor of swapped halves is two pieces: ours [row, row + count) is its second half, what follows its first.
     if (piece.count != piece.rows) {
       if (piece.first == 0) continue;
-      tensors.push_back(
-          {piece.name, p.dtype, shape, [write = p.write, row, half = piece.count, dtype = p.dtype](ByteSink& sink) {
-             write(row + half, half, dtype, sink);
-             write(row, half, dtype, sink);
-           }});
+      const auto swapped = [write = p.write, row, half = piece.count](ByteSink& sink) {
+        write(row + half, half, sink);
+        write(row, half, sink);
+      };
+      tensors.push_back({piece.name, p.dtype, shape, swapped});
       row += piece.rows;
       continue;
     }
+    const auto rows = [write = p.write, row, count = piece.count](ByteSink& sink) { write(row, count, sink); };
     for (int block = 0; block < (piece.copies.empty() ? 1 : blocks); ++block) {
       tensors.push_back({piece.copies.empty() ? piece.name : fill_name(piece.copies, std::to_string(block), {}),
-                         p.dtype, shape,
-                         [write = p.write, row, count = piece.count, dtype = p.dtype](ByteSink& sink) {
-                           write(row, count, dtype, sink);
-                         }});
+                         p.dtype, shape, rows});
     }
     row += piece.count;
   }
@@ -112,9 +110,9 @@ std::vector<TensorToWrite> tensors_of(const M& model, const SaveOptions& options
         require(is_real(dtype), errc::unsupported_dtype, "weights are written as F32, F16, BF16 or F64");
         std::string ours = path.str();
         if (p.empty()) throw Error(errc::bad_state, "the model has no weights yet", {"", ours, {}});
-        const auto write = [&p](Index first, Index count, DType as, ByteSink& sink) {
+        const auto write = [&p, dtype](Index first, Index count, ByteSink& sink) {
           write_rows<Number>([&p](Index row, Index rows, Number* values) { p.get_rows(row, rows, values); },
-                             P::row_size, first, count, as, sink);
+                             P::row_size, first, count, dtype, sink);
         };
         append_tensors(tensors, {std::move(ours), {P::shape.begin(), P::shape.end()}, dtype, write}, rules, blocks);
       },

@@ -1,6 +1,7 @@
 #pragma once
-/// Kernels that are compiled once for a program of many files: each file that includes this header is compiled in
-/// seconds less. One file of the program, with the same machine flags, defines DIT_KERNELS before it includes it.
+/// Kernels that are compiled once for a program of many files. A file that includes this header does not compile
+/// them, which saves it seconds. One file defines DIT_KERNELS before, and has them for all files of the same
+/// machine flags; without it the program does not link.
 
 #include "dit/kernels/kernels.hpp"
 

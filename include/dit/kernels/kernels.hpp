@@ -31,11 +31,12 @@ template <class T>
 inline constexpr Kernels<T> avx2_table{{avx2::verbs<float>}, {avx2::products<T>}, Isa::avx2};
 template <class T>
 inline constexpr Kernels<T> avx512_table{{avx512::verbs<float>}, {avx512::products<T>}, Isa::avx512};
-inline constexpr Kernels<int8> avxvnni_table{{avx2::verbs<float>}, {avxvnni::products<int8>}, Isa::avxvnni};
-inline constexpr Kernels<int8> avx512vnni_table{
-    {avx512::verbs<float>}, {avx512vnni::products<int8>}, Isa::avx512vnni};
-inline constexpr Kernels<bf16> avx512bf16_table{
-    {avx512::verbs<float>}, {avx512bf16::products<bf16>}, Isa::avx512bf16};
+template <class T>
+inline constexpr Kernels<T> avxvnni_table{{avx2::verbs<float>}, {avxvnni::products<T>}, Isa::avxvnni};
+template <class T>
+inline constexpr Kernels<T> avx512vnni_table{{avx512::verbs<float>}, {avx512vnni::products<T>}, Isa::avx512vnni};
+template <class T>
+inline constexpr Kernels<T> avx512bf16_table{{avx512::verbs<float>}, {avx512bf16::products<T>}, Isa::avx512bf16};
 #if DIT_AMX
 template <class T>
 inline constexpr Kernels<T> amx_table{{avx512::verbs<float>}, {amx::products<T>}, Isa::amx};
@@ -43,7 +44,8 @@ inline constexpr Kernels<T> amx_table{{avx512::verbs<float>}, {amx::products<T>}
 #elif DIT_ARM64
 template <class T>
 inline constexpr Kernels<T> neon_table{{neon::verbs<float>}, {neon::products<T>}, Isa::neon};
-inline constexpr Kernels<int8> neondot_table{{neon::verbs<float>}, {neondot::products}, Isa::neondot};
+template <class T>
+inline constexpr Kernels<T> neondot_table{{neon::verbs<float>}, {neondot::products<T>}, Isa::neondot};
 template <class T>
 inline constexpr Kernels<T> neonmmla_table{{neon::verbs<float>}, {neonmmla::products<T>}, Isa::neonmmla};
 #endif
@@ -66,11 +68,11 @@ const Kernels<T>& kernels(Isa isa) {
     }
 #endif
     if constexpr (std::is_same_v<T, bf16>) {
-      if (isa >= Isa::avx512bf16) return detail::avx512bf16_table;
+      if (isa >= Isa::avx512bf16) return detail::avx512bf16_table<T>;
     }
     if constexpr (std::is_same_v<T, int8>) {
-      if (isa >= Isa::avx512vnni) return detail::avx512vnni_table;
-      if (isa == Isa::avxvnni) return detail::avxvnni_table;
+      if (isa >= Isa::avx512vnni) return detail::avx512vnni_table<T>;
+      if (isa == Isa::avxvnni) return detail::avxvnni_table<T>;
     }
     if (isa >= Isa::avx512) return detail::avx512_table<T>;
     if (isa >= Isa::avx2) return detail::avx2_table<T>;
@@ -81,7 +83,7 @@ const Kernels<T>& kernels(Isa isa) {
       if (isa >= Isa::neonmmla) return detail::neonmmla_table<T>;
     }
     if constexpr (std::is_same_v<T, int8>) {
-      if (isa >= Isa::neondot) return detail::neondot_table;
+      if (isa >= Isa::neondot) return detail::neondot_table<T>;
     }
     if (isa >= Isa::neon) return detail::neon_table<T>;
   }

@@ -25,7 +25,7 @@ DIT_INLINE int32x4_t dot(int32x4_t a, int lane, int32x4_t b, int32x4_t sum) {
   const int8x16_t four = vreinterpretq_s8_s32(b), word = vreinterpretq_s8_s32(vdupq_n_s32(a[lane]));
   const int16x8_t low = vmull_s8(vget_low_s8(four), vget_low_s8(word)), high = vmull_high_s8(four, word);
   sum = vpadalq_s16(sum, vpaddq_s16(low, high));
-  // Or g++ multiplies several columns before it adds, and runs out of registers.
+  // Without this, g++ multiplies several columns before it adds, and runs out of registers.
   __asm__ __volatile__("" : "+w"(sum));
   return sum;
 }

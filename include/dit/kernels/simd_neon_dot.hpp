@@ -42,14 +42,16 @@ DIT_INLINE int32x4_t dot(int32x4_t a, int lane, int32x4_t b, int32x4_t sum) {
 #include "dit/kernels/body_micro.inl"
 #include "dit/kernels/body_multiply.inl"
 
-constexpr Products<int8> make_products() {
-  Products<int8> p = neon::products<int8>;
+template <class T>
+constexpr Products<T> make_products() {
+  Products<T> p = neon::products<T>;
   p.name = "neondot";
-  p.panel_rows = panel_rows<int8>;
-  p.multiply = multiply<int8>;
+  p.panel_rows = panel_rows<T>;
+  p.multiply = multiply<T>;
   return p;
 }
-inline constexpr Products<int8> products = make_products();
+template <class T>
+inline constexpr Products<T> products = make_products<T>();
 
 }  // namespace dit::inline DIT_ABI::neondot
 
