@@ -11,6 +11,7 @@
 
 #include "dit/dit.hpp"
 #include "flop.hpp"
+#include "models/digits.hpp"
 #include "random_model.hpp"
 
 namespace {
@@ -69,15 +70,6 @@ void ActionChunk(benchmark::State& state) {
   measure(state, 4 * flop(action_head, static_cast<double>(tokens)),
           [&] { benchmark::DoNotOptimize(dit::sample(noise, schedule, field).x); });
 }
-
-constexpr dit::DiTConfig digits{.width = 128,
-                                .depth = 6,
-                                .heads = 4,
-                                .patch = 2,
-                                .input = 8,
-                                .in_channels = 1,
-                                .learn_sigma = false,
-                                .classes = 10};
 
 /// One digit in 50 Euler steps with guidance: 2 x 16 tokens. range(0): threads.
 template <class T>

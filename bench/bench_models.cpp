@@ -8,6 +8,7 @@
 
 #include "dit/dit.hpp"
 #include "flop.hpp"
+#include "models/digits.hpp"
 #include "random_model.hpp"
 #include "report.hpp"
 
@@ -67,15 +68,6 @@ BENCHMARK(DiT<dit::dit_xl_2>)->Name("DiT-XL/2")->ArgNames({"latent", "threads"})
 BENCHMARK(DiT<dit::dit_xl_2, dit::bf16>)->Name("DiT-XL/2 bf16")->ArgNames({"latent", "threads"})->Args({32, 1})->Args({32, 2})->Args({64, 2})->UseRealTime();
 BENCHMARK(DiT<dit::dit_xl_2, dit::int8>)->Name("DiT-XL/2 int8")->ArgNames({"latent", "threads"})->Args({32, 1})->Args({32, 2})->Args({64, 2})->UseRealTime();
 // clang-format on
-
-constexpr dit::DiTConfig digits{.width = 128,
-                                .depth = 6,
-                                .heads = 4,
-                                .patch = 2,
-                                .input = 8,
-                                .in_channels = 1,
-                                .learn_sigma = false,
-                                .classes = 10};
 
 /// 50 Euler steps with guidance; range(0): images at once. Counts images per second.
 void Digits(benchmark::State& state) {

@@ -14,20 +14,11 @@
 #include <vector>
 
 #include "dit/dit.hpp"
+#include "models/digits.hpp"
 #include "picture.hpp"
 #include "progress.hpp"
 
 namespace {
-
-/// What examples/train_digits.py trains: 8 x 8 grey images, 2 x 2 patches, 16 tokens.
-constexpr dit::DiTConfig digits{.width = 128,
-                                .depth = 6,
-                                .heads = 4,
-                                .patch = 2,
-                                .input = 8,
-                                .in_channels = 1,
-                                .learn_sigma = false,
-                                .classes = 10};
 
 struct Options {
   int digit = -1;  ///< all

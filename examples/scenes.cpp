@@ -18,21 +18,12 @@
 #include "arguments.hpp"
 #include "dit/dit.hpp"
 #include "lettering.hpp"
+#include "models/scenes.hpp"
 #include "picture.hpp"
 #include "progress.hpp"
 
 namespace {
 
-/// What examples/train_scenes.py trains: 32 x 32 RGB images, 4 x 4 patches, 64 tokens beside 16 of text.
-constexpr dit::MMDiTConfig scenes{.width = 144,
-                                  .depth = 6,
-                                  .heads = 6,
-                                  .patch = 4,
-                                  .in_channels = 3,
-                                  .positions = 8,
-                                  .context = 128,
-                                  .pooled = 128,
-                                  .qk_norm = true};
 constexpr int side = 32, channels = scenes.in_channels, pixels = side * side;
 
 struct Options {

@@ -9,6 +9,7 @@
 #include "dit/sampling/euler.hpp"
 #include "dit/sampling/guidance.hpp"
 #include "dit/sampling/sample.hpp"
+#include "models/digits.hpp"
 #include "models/models.hpp"
 
 namespace dit_test {
@@ -76,16 +77,6 @@ class DigitsJudge {
   std::vector<double> intercept_ = golden_.values<double>("intercept");
   std::vector<Index> begin_;
 };
-
-/// What examples/train_digits.py trained.
-inline constexpr dit::DiTConfig digits{.width = 128,
-                                       .depth = 6,
-                                       .heads = 4,
-                                       .patch = 2,
-                                       .input = 8,
-                                       .in_channels = 1,
-                                       .learn_sigma = false,
-                                       .classes = 10};
 
 /// Digits 0, 1, ... 9, 0, ... from the same noise whatever T is: [count, 1, 8, 8].
 template <class T>

@@ -1,5 +1,6 @@
 /// The model that ships, from the noise that PyTorch drew to the digits that PyTorch made of it.
 
+#include "models/digits.hpp"
 #include "dit/sampling/euler.hpp"
 #include "dit/sampling/guidance.hpp"
 #include "models/models.hpp"
@@ -9,14 +10,6 @@ namespace {
 using namespace dit;
 using namespace support;
 
-constexpr DiTConfig digits{.width = 128,
-                           .depth = 6,
-                           .heads = 4,
-                           .patch = 2,
-                           .input = 8,
-                           .in_channels = 1,
-                           .learn_sigma = false,
-                           .classes = 10};
 using M = DiT<digits>;
 
 struct Digits : testing::Test {

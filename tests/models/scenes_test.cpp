@@ -1,5 +1,6 @@
 /// The text-to-image model that ships, from the noise that PyTorch drew to the scenes that PyTorch made of it.
 
+#include "models/scenes.hpp"
 #include "dit/models/mmdit.hpp"
 #include "dit/sampling/euler.hpp"
 #include "dit/sampling/guidance.hpp"
@@ -10,15 +11,6 @@ namespace {
 using namespace dit;
 using namespace support;
 
-constexpr MMDiTConfig scenes{.width = 144,
-                             .depth = 6,
-                             .heads = 6,
-                             .patch = 4,
-                             .in_channels = 3,
-                             .positions = 8,
-                             .context = 128,
-                             .pooled = 128,
-                             .qk_norm = true};
 using M = MMDiT<scenes>;
 
 struct Scenes : testing::Test {
