@@ -31,12 +31,6 @@ def xl2_flop(side):
     return 28 * (block_flop(n, d) + 12 * d * d) + 2 * n * d * 4 * 12 + 2 * d * (256 + d) + 4 * d * d
 
 
-def sd3_step_flop(side, m=154):
-    n, d = side * side // 4, 1536
-    blocks = 24 * block_flop(n + m, d) - 18 * m * d * d - 4 * m * (n + m) * d
-    return blocks + 2 * m * 4096 * d + 4 * n * 64 * d
-
-
 FLOP = {
     "gemm": lambda m, k, n: 2 * m * k * n,
     "chain": lambda n: 28 * 24 * n * 1152**2,
@@ -45,7 +39,6 @@ FLOP = {
     "flux_double": lambda image, text: block_flop(image + text, 3072),
     "flux_single": lambda image, text: block_flop(image + text, 3072),
     "attention": lambda n, heads, d: 4 * n * n * heads * d,
-    "sd3_step": sd3_step_flop,
 }
 
 # title -> (kind, sizes, dtypes)

@@ -222,28 +222,6 @@ Job attention(Index n, Index heads, Index d, dit::Workspace& workspace) {
   return job;
 }
 
-/// A step of SD3-medium without guidance, the modulations prepared, 154 tokens of text.
-Job sd3_step(Index side, dit::Workspace& workspace) {
-  using Model = dit::MMDiT<dit::sd3_medium, T>;
-  struct State {
-    std::shared_ptr<Model> model = filled<Model>();
-    dit::Text<R> text{dit::Tensor<R, 3>(1, 154, Model::config.context), dit::Tensor<R, 2>(1, Model::config.pooled)};
-    dit::Tensor<R, 4> x, v;
-    std::unique_ptr<dit::Conditioned<Model>> field;
-  };
-  auto s = std::make_shared<State>();
-  s->text.context.setConstant(0.1f);
-  s->text.pooled.setConstant(0.1f);
-  s->x = s->v = dit::Tensor<R, 4>(1, 16, side, side);
-  s->x.setConstant(0.5f);
-  s->field = std::make_unique<dit::Conditioned<Model>>(*s->model, s->text, workspace);
-  s->field->prepare(std::vector<R>{0.5f});
-  Job job;
-  job.run = [s] { (*s->field)(s->x, R{0.5f}, s->v); };
-  job.output = [s] { return std::vector<float>(s->v.data(), s->v.data() + s->v.size()); };
-  return job;
-}
-
 /// Seconds for a FLOP.
 Job peak(dit::Workspace& workspace) {
   Job job;
@@ -264,7 +242,6 @@ Job make(const Case& c, dit::Workspace& workspace) {
   }
   if (c.kind == "flux_single") return single(c.size(0), c.size(1), workspace);
   if (c.kind == "attention") return attention(c.size(0), c.size(1), c.size(2), workspace);
-  if (c.kind == "sd3_step") return sd3_step(c.size(0), workspace);
   peers::absent("not measured");
 }
 
