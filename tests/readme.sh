@@ -4,6 +4,7 @@
 #   <!-- example: compile -->  compile only: it wants a file that is not there
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source .ci/configure.sh
 
 out=build/readme
 rm -rf "$out"
@@ -14,12 +15,9 @@ awk -v out="$out" '
   /^```$/ { file = "" }
   file { print > file }' README.md
 
-compiled=0
-for source in "$out"/*.cpp; do
-  [ -f "$source" ] || break
-  ${CXX:-g++} -std=c++20 -O2 "$source" -pthread -Iinclude -I/usr/include/eigen3 -o "$source.out"
-  case $source in *.run.cpp) "$source.out" ;; esac
-  compiled=$((compiled + 1))
-done
-[ "$compiled" -gt 0 ] || { echo "README.md has no marked example" >&2; exit 1; }
-echo "$compiled of the README's programs work"
+programs=("$out"/*.cpp)
+[ -f "${programs[0]}" ] || { echo "README.md has no marked example" >&2; exit 1; }
+printf '%s\0' "${programs[@]}" | xargs -0 -n 1 -P "$jobs" sh -c \
+  '${CXX:-g++} -std=c++20 -O2 "$1" -pthread -Iinclude -I/usr/include/eigen3 -o "$1.out"' compile
+for program in "$out"/*.run.cpp.out; do "$program"; done
+echo "${#programs[@]} of the README's programs work"
