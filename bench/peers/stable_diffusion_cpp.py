@@ -70,6 +70,8 @@ def of_dit(folder, scalar):
     """Seconds of a step, and the share of the peak, as tests/full_size prints them first."""
     out = subprocess.run([folder / "sd3_medium", folder, scalar], capture_output=True, text=True).stdout
     step = re.search(r"a step in ([\d.]+) s: .*? (\d+) % of the peak", out)
+    if step is None:
+        raise RuntimeError(f"tests/full_size says no time for {scalar}: {out[-500:]}")
     return float(step[1]), int(step[2])
 
 
