@@ -9,8 +9,7 @@
 #include "dit/kernels/attention.hpp"
 #include "report.hpp"
 
-namespace dit::bench {
-namespace {
+namespace dit::bench { namespace {
 
 struct Shape {
   const char* name;

@@ -13,8 +13,7 @@
 #include "dit/kernels/gemm.hpp"
 #include "report.hpp"
 
-namespace dit::bench {
-namespace {
+namespace dit::bench { namespace {
 
 struct Shape {
   const char* name;

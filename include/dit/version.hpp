@@ -2,7 +2,7 @@
 /// The version of dit, and the inline namespace that everything lives in.
 
 #define DIT_VERSION_MAJOR 0
-#define DIT_VERSION_MINOR 1
+#define DIT_VERSION_MINOR 2
 #define DIT_VERSION_PATCH 0
 
 // A header compiled with different machine flags in two objects yields two different bodies. They get two
@@ -29,6 +29,6 @@
 #else
 #define DIT_ABI_FMA nofma
 #endif
-#define DIT_ABI_PASTE(simd, fma) v0_1_##simd##_##fma
+#define DIT_ABI_PASTE(simd, fma) v0_2_##simd##_##fma
 #define DIT_ABI_NAME(simd, fma) DIT_ABI_PASTE(simd, fma)
 #define DIT_ABI DIT_ABI_NAME(DIT_ABI_SIMD, DIT_ABI_FMA)

@@ -11,8 +11,7 @@
 
 #if DIT_AMX
 
-namespace dit {
-namespace {
+namespace dit { namespace {
 
 using namespace dit::test;
 

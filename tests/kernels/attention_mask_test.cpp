@@ -2,8 +2,7 @@
 
 #include "kernels/attention_support.hpp"
 
-namespace dit {
-namespace {
+namespace dit { namespace {
 
 using namespace dit::test;
 

@@ -2,8 +2,7 @@
 
 #include "kernels/support.hpp"
 
-namespace dit {
-namespace {
+namespace dit { namespace {
 
 using namespace dit::test;
 

@@ -5,8 +5,7 @@
 #include "kernels/support.hpp"
 #include "sanitized.hpp"
 
-namespace dit {
-namespace {
+namespace dit { namespace {
 
 using namespace dit::test;
 

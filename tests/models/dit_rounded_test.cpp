@@ -3,8 +3,7 @@
 #include "dit/models/plain_dit.hpp"
 #include "models/rounded_models.hpp"
 
-namespace support {
-namespace {
+namespace support { namespace {
 
 using namespace dit;
 

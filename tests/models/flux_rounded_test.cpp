@@ -2,8 +2,7 @@
 
 #include "models/rounded_models.hpp"
 
-namespace support {
-namespace {
+namespace support { namespace {
 
 using namespace dit;
 

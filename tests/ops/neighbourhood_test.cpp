@@ -5,8 +5,7 @@
 
 #include "kernels/gemm_support.hpp"
 
-namespace dit {
-namespace {
+namespace dit { namespace {
 
 using namespace dit::test;
 

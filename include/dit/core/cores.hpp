@@ -17,7 +17,7 @@
 
 #include "dit/version.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 namespace detail {
 
@@ -86,4 +86,4 @@ inline int available_cores() noexcept {
   return std::max(1, cores);
 }
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

@@ -10,7 +10,7 @@
 #error "dit needs Eigen 3.4 or newer"
 #endif
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 /// Extents and indices, signed as Eigen's.
 using Index = Eigen::Index;
@@ -23,4 +23,4 @@ using Tensor = Eigen::Tensor<T, rank, Eigen::RowMajor, Index>;
 template <class T, int rank>
 using TensorMap = Eigen::TensorMap<Tensor<T, rank>>;
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

@@ -11,7 +11,7 @@
 
 #include "dit/version.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 /// What went wrong. `name(code)` gives the spelling below.
 // clang-format off
@@ -90,4 +90,4 @@ inline void require(bool condition, errc code, std::string_view sentence) {
   if (!condition) throw Error(code, sentence);
 }
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

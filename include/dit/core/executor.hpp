@@ -9,7 +9,7 @@
 
 #include "dit/core/eigen.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 /// Runs the same function on several strands. Derive from it to bring one's own pool; `run` is all there is to it.
 /// No strand waits for another, so running them one after the other on one thread is correct too.
@@ -80,4 +80,4 @@ class InlineExecutor final : public Executor {
   void run(void (*strand)(void*, int) noexcept, void* context) override { strand(context, 0); }
 };
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

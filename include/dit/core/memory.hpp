@@ -13,7 +13,7 @@
 
 #include "dit/version.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 /// Asks the system to use large pages for fresh memory of 2 MB and more; where it has none, nothing happens. A
 /// model streams through far more pages of 4 KB than the processor remembers, and on a virtual machine a page that
@@ -72,4 +72,4 @@ inline Memory zeroed_memory(std::size_t bytes, std::size_t first_zero = 0) {
   return memory;
 }
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

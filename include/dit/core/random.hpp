@@ -14,7 +14,7 @@
 #include "dit/core/eigen.hpp"
 #include "dit/core/tensor.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 /// What `torch.manual_seed(seed)` sets up: a Mersenne Twister that goes on from one draw to the next. (It keeps the
 /// low 32 bits of the seed, so theirs and ours agree for any.) Copy it to come back to a state.
@@ -190,4 +190,4 @@ Tensor<float, static_cast<int>(rank)> randn(const Shape<rank>& shape, TorchGener
   return noise;
 }
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

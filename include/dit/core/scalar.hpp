@@ -9,7 +9,7 @@
 
 #include "dit/core/eigen.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 /// Storage only: arithmetic happens in float. (Eigen's own bf16 products round the accumulator at every step.)
 using bf16 = Eigen::bfloat16;
@@ -134,4 +134,4 @@ void convert(const From* from, To* to, Index n) {
   for (; i < n; ++i) step(std::integral_constant<std::size_t, 1>{});
 }
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

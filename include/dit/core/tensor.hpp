@@ -8,7 +8,7 @@
 #include "dit/core/eigen.hpp"
 #include "dit/core/error.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 template <std::size_t rank>
 using Shape = std::array<Index, rank>;
@@ -96,4 +96,4 @@ struct Tokens {
   }
 };
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

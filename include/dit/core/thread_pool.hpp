@@ -18,7 +18,7 @@
 #include "dit/core/error.hpp"
 #include "dit/core/executor.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 /// A fixed number of threads, the caller of `run` among them as strand 0.
 ///
@@ -185,4 +185,4 @@ class ThreadPool final : public Executor {
   alignas(line) std::atomic<int> pending_{0};
 };
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

@@ -14,7 +14,7 @@
 #include "dit/core/memory.hpp"
 #include "dit/core/thread_pool.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 /// Every block that a Workspace hands out starts at a multiple of this many bytes: a cache line, a zmm register.
 inline constexpr std::size_t alignment = 64;
@@ -175,4 +175,4 @@ class Workspace {
   std::atomic_flag busy_ = ATOMIC_FLAG_INIT;
 };
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

@@ -13,7 +13,7 @@
 #include "dit/io/names.hpp"
 #include "dit/io/report.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 struct LoadOptions {
   bool strict = false;                     ///< tensors that the model does not have are an error
@@ -245,4 +245,4 @@ inline void check_dtypes(const std::vector<std::vector<Source>>& sources) {
 }
 
 }  // namespace detail
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

@@ -26,7 +26,7 @@
 
 #include "dit/core/error.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 namespace detail {
 /// f(), with errc::out_of_memory where it meets std::bad_alloc. `file` is a path or a text.
@@ -233,4 +233,4 @@ inline std::unique_ptr<FileSource> FileSource::open(const std::filesystem::path&
 #endif
 }
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

@@ -10,7 +10,7 @@
 
 #include "dit/io/safetensors.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 inline constexpr std::size_t max_shards = 1024;
 
@@ -219,4 +219,4 @@ inline Checkpoint Checkpoint::open(const std::filesystem::path& path, const Open
   });
 }
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

@@ -14,7 +14,7 @@
 #include "dit/core/error.hpp"
 #include "dit/core/scalar.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 static_assert(std::endian::native == std::endian::little,
               "dit reads and writes files on little-endian machines only");
@@ -129,4 +129,4 @@ bool all_finite(const R* values, std::size_t n) {
 }
 
 }  // namespace detail
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

@@ -16,7 +16,7 @@
 #include "dit/io/dtype.hpp"
 #include "dit/io/json.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 inline constexpr std::uint64_t max_header = 100'000'000;
 inline constexpr std::size_t max_tensors = std::size_t{1} << 20;
@@ -404,4 +404,4 @@ class HeaderVisitor final : public JsonVisitor {
 };
 
 }  // namespace detail
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

@@ -12,7 +12,7 @@
 
 #include "dit/io/byte_source.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 inline constexpr std::size_t max_json_depth = 8;
 /// Of one string, as spelled in the file.
@@ -271,4 +271,4 @@ class JsonParser {
   std::optional<Error> held_back_;
 };
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

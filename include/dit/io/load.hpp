@@ -11,7 +11,7 @@
 #include "dit/core/thread_pool.hpp"
 #include "dit/io/loader.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 namespace detail {
 
@@ -105,4 +105,4 @@ M load_from_memory(std::span<const std::byte> bytes, const LoadOptions& options 
   return bind<M>(Checkpoint::from_memory(bytes, options.open), options, report);
 }
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

@@ -9,7 +9,7 @@
 #include "dit/io/binding.hpp"
 #include "dit/nn/module.hpp"
 
-namespace dit::inline DIT_ABI::detail {
+namespace dit { inline namespace DIT_ABI { namespace detail {
 
 template <class P>
 inline constexpr bool is_packed = requires(const P& p) {
@@ -155,4 +155,4 @@ class Loader {
   Index tasks_ = 0;
 };
 
-}  // namespace dit::inline DIT_ABI::detail
+}}}  // namespace dit::detail

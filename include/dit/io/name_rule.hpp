@@ -7,7 +7,7 @@
 
 #include "dit/nn/layout.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 /// How tensors of ours are spelled in another layout. `{}` stands for a block's number, `*` for the rest of a name.
 /// Several names on the other side are row blocks, which stacked in this order are ours; a `{}` on the other side
@@ -30,4 +30,4 @@ struct LayoutNames {
   std::span<const std::string_view> unneeded = {};
 };
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

@@ -16,7 +16,7 @@
 #include "dit/io/names_autoencoder.hpp"
 #include "dit/io/names_mmdit.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 /// huggingface/diffusers, DiTTransformer2DModel (models/transformers/dit_transformer_2d.py; the mapping is that of
 /// scripts/convert_dit_to_diffusers.py). The position table is not stored, the time and class embedders are stored
@@ -170,4 +170,4 @@ constexpr bool is_derived([[maybe_unused]] std::string_view name) {
 }
 
 }  // namespace detail
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

@@ -6,7 +6,7 @@
 
 #include "dit/io/name_rule.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 /// CompVis/latent-diffusion and black-forest-labs/flux (modules/diffusionmodules/model.py; modules/autoencoder.py):
 /// the levels are counted from the image, attention is made of convolutions (the mapping is that of diffusers'
@@ -100,4 +100,4 @@ inline constexpr std::array<LayoutNames, 2> autoencoder_tiny_layouts{{
     {Layout::original, autoencoder_tiny_original_names},
 }};
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

@@ -5,7 +5,7 @@
 
 #include "dit/io/name_rule.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 /// huggingface/diffusers, SD3Transformer2DModel (the mapping is that of scripts/convert_sd3_to_diffusers.py). Of
 /// the adaLN projections only the text's in the last block and the final layer's have (scale, shift) there.
@@ -95,4 +95,4 @@ inline constexpr std::array<NameRule, 29> flux_diffusers_names{{
 template <int mlp_ratio>
 inline constexpr std::array<LayoutNames, 1> flux_layouts{{{Layout::diffusers, flux_diffusers_names<mlp_ratio>}}};
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

@@ -10,7 +10,7 @@
 #include "dit/core/tensor.hpp"
 #include "dit/nn/layout.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 struct LoadReport {
   struct Missing {
@@ -68,4 +68,4 @@ inline std::vector<std::string> nearest_names(std::string_view name, const std::
 }
 
 }  // namespace detail
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

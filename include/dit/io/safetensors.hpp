@@ -15,7 +15,7 @@
 #include "dit/io/dtype.hpp"
 #include "dit/io/header.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 struct OpenOptions {
   bool mapped = false;          ///< read through a mapping; see FileSource for what that risks
@@ -181,4 +181,4 @@ class Safetensors {
   std::uint64_t data_ = 0;  // where the data section begins in the file
 };
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

@@ -14,7 +14,7 @@
 #include "dit/io/writer.hpp"
 #include "dit/nn/module.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 struct SaveOptions {
   std::optional<DType> dtype = {};    ///< F32 unless given, in double models F64; or F16, BF16. Of int8: q * scale
@@ -144,4 +144,4 @@ std::vector<std::byte> save_to_memory(const M& model, const SaveOptions& options
   });
 }
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

@@ -7,7 +7,7 @@
 
 #include "dit/io/safetensors.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 /// The tensor of this name, of F32, F16, BF16 or F64, converted to R = float or double:
 ///     const auto noise = read_tensor<float, 4>(Safetensors::open("noise.safetensors"), "noise");
@@ -36,4 +36,4 @@ Tensor<R, rank> read_tensor(const Safetensors& file, std::string_view name) {
   });
 }
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

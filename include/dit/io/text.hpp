@@ -9,7 +9,7 @@
 #include "dit/io/tensor.hpp"
 #include "dit/nn/text.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 namespace detail {
 
@@ -62,4 +62,4 @@ Text<R> load_text(const std::filesystem::path& path, std::string_view prefix = {
   return load_text<R>(Safetensors::open(path), prefix);
 }
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

@@ -18,7 +18,7 @@
 
 #include "dit/io/header.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 /// Takes bytes in order.
 class ByteSink {
@@ -197,4 +197,4 @@ inline void write_safetensors(ByteSink& sink, std::vector<TensorToWrite> tensors
   for (const TensorToWrite& tensor : tensors) tensor.write(sink);
 }
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

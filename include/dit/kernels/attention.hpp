@@ -15,7 +15,7 @@
 #include "dit/kernels/kernels.hpp"
 #include "dit/kernels/panels.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 /// What becomes of queries and keys before they meet: RMSNorm over each head with weights [head_dim], then the turn
 /// by the angles of the token, [tokens][head_dim] cosines and sines as Verbs::rotate takes them. Null: neither.
@@ -324,4 +324,4 @@ void attention(const AttentionStream<T>& stream, Index batch, Index heads, Index
   attention(std::span<const AttentionStream<T>>(&stream, 1), batch, heads, head_dim, scale, workspace, k);
 }
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

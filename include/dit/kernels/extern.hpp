@@ -11,13 +11,13 @@
 #define DIT_EXTERN extern
 #endif
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 DIT_EXTERN template const Kernels<float>& kernels<float>(Isa);
 DIT_EXTERN template const Kernels<double>& kernels<double>(Isa);
 DIT_EXTERN template const Kernels<bf16>& kernels<bf16>(Isa);
 DIT_EXTERN template const Kernels<int8>& kernels<int8>(Isa);
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit
 
 #undef DIT_EXTERN

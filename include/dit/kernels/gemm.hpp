@@ -13,7 +13,7 @@
 #include "dit/kernels/pack.hpp"
 #include "dit/kernels/panels.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 namespace detail {
 
@@ -301,4 +301,4 @@ void gemm_in_blocks(const Source& source, const PackedMatrix<T>& weights, const 
   });
 }
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

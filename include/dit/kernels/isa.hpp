@@ -37,7 +37,7 @@
 #define DIT_ARM64 0
 #endif
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 /// From the slowest to the fastest. `portable` is plain C++ and runs everywhere; avx2 has FMA; avx512 is F, BW, DQ
 /// and VL; amx has products of bf16 and of int8. Every one includes those before it on its machine, but for
@@ -232,4 +232,4 @@ inline Isa active_isa() {
   return isa;
 }
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

@@ -20,7 +20,7 @@
 #include "dit/kernels/simd_neon_mmla.hpp"
 #endif
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 namespace detail {
 
@@ -98,4 +98,4 @@ const Kernels<T>& kernels() {
   return active;
 }
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

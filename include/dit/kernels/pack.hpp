@@ -12,7 +12,7 @@
 #include "dit/core/memory.hpp"
 #include "dit/kernels/kernels.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 /// A weight matrix W [rows, depth] as the GEMM reads it: [ceil(rows / 16)][words(depth)][16] words, zero where rows
 /// or numbers run out. One layout for all instruction sets, so a packed model moves between them and its size is
@@ -167,4 +167,4 @@ class PackedMatrix {
   Index rows_ = 0, depth_ = 0;
 };
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

@@ -7,7 +7,7 @@
 #include "dit/core/workspace.hpp"
 #include "dit/kernels/kernels.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 /// Rows cut into panels of at most `most` rows each and almost equal heights, so there is no small one at the end.
 /// A matrix [rows, depth] takes exactly rows * words(depth) words as panels: panel p is [words][height(p)] and
@@ -187,4 +187,4 @@ PanelsSource<T> pack(const PanelsSource<T>& source, Workspace&, const Kernels<T>
   return source;
 }
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

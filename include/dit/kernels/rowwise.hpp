@@ -4,7 +4,7 @@
 
 #include "dit/kernels/kernels.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 /// y = norm(x) * weight + bias over rows of `width`; null pointers leave their factor or term out.
 template <class T>
@@ -60,4 +60,4 @@ void silu(const T* x, Index n, T* y, const Kernels<T>& k = kernels<T>()) {
   k.activate(Activation::silu, x, n, y);
 }
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

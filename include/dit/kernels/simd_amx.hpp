@@ -18,7 +18,7 @@
 #include "dit/kernels/inline.inl"
 #define DIT_NATIVE_BF16 0
 
-namespace dit::inline DIT_ABI::amx {
+namespace dit { inline namespace DIT_ABI { namespace amx {
 
 template <class T>
 inline constexpr int parts = 1;
@@ -198,7 +198,7 @@ constexpr Products<T> make_products() {
 template <class T>
 inline constexpr Products<T> products = make_products<T, Tiles>();
 
-}  // namespace dit::inline DIT_ABI::amx
+}}}  // namespace dit::amx
 
 #undef DIT_NATIVE_BF16
 #undef DIT_TARGET

@@ -14,7 +14,7 @@
 #endif
 #include "dit/kernels/inline.inl"
 
-namespace dit::inline DIT_ABI::avx2 {
+namespace dit { inline namespace DIT_ABI { namespace avx2 {
 
 template <class T>
 inline constexpr int parts = sizeof(T) < 4 ? 2 : 1;
@@ -92,7 +92,7 @@ DIT_INLINE Vec<std::int32_t> dot(Vec<std::int32_t> a, Vec<std::int32_t> b, Vec<s
 template <class T>
 inline constexpr Products<T> products = make_products<T>("avx2");
 
-}  // namespace dit::inline DIT_ABI::avx2
+}}}  // namespace dit::avx2
 
 #undef DIT_TARGET
 #undef DIT_INLINE

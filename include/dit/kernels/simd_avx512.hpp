@@ -16,7 +16,7 @@
 
 #define DIT_NATIVE_BF16 0
 
-namespace dit::inline DIT_ABI::avx512 {
+namespace dit { inline namespace DIT_ABI { namespace avx512 {
 
 template <class T>
 inline constexpr int parts = sizeof(T) < 4 ? 2 : 1;
@@ -93,7 +93,7 @@ DIT_INLINE Vec<std::int32_t> dot(Vec<std::int32_t> a, Vec<std::int32_t> b, Vec<s
 template <class T>
 inline constexpr Products<T> products = make_products<T>("avx512");
 
-}  // namespace dit::inline DIT_ABI::avx512
+}}}  // namespace dit::avx512
 
 #undef DIT_NATIVE_BF16
 #undef DIT_TARGET

@@ -14,7 +14,7 @@
 #include "dit/kernels/inline.inl"
 #define DIT_NATIVE_BF16 1
 
-namespace dit::inline DIT_ABI::avx512bf16 {
+namespace dit { inline namespace DIT_ABI { namespace avx512bf16 {
 
 template <class T>
 inline constexpr int parts = 1;
@@ -43,7 +43,7 @@ DIT_INLINE Vec<float> dot(Vec<float> a, Vec<float> b, Vec<float> sum) {
 template <class T>
 inline constexpr Products<T> products = make_products<T>("avx512bf16");
 
-}  // namespace dit::inline DIT_ABI::avx512bf16
+}}}  // namespace dit::avx512bf16
 
 #undef DIT_NATIVE_BF16
 #undef DIT_TARGET

@@ -14,7 +14,7 @@
 #include "dit/kernels/inline.inl"
 #define DIT_NATIVE_BF16 0
 
-namespace dit::inline DIT_ABI::avx512vnni {
+namespace dit { inline namespace DIT_ABI { namespace avx512vnni {
 
 template <class T>
 inline constexpr int parts = 1;
@@ -42,7 +42,7 @@ DIT_INLINE Vec<std::int32_t> dot(Vec<std::int32_t> a, Vec<std::int32_t> b, Vec<s
 template <class T>
 inline constexpr Products<T> products = make_products<T>("avx512vnni");
 
-}  // namespace dit::inline DIT_ABI::avx512vnni
+}}}  // namespace dit::avx512vnni
 
 #undef DIT_NATIVE_BF16
 #undef DIT_TARGET

@@ -12,7 +12,7 @@
 #endif
 #include "dit/kernels/inline.inl"
 
-namespace dit::inline DIT_ABI::avxvnni {
+namespace dit { inline namespace DIT_ABI { namespace avxvnni {
 
 template <class T>
 inline constexpr int parts = 1;
@@ -40,7 +40,7 @@ DIT_INLINE Vec<std::int32_t> dot(Vec<std::int32_t> a, Vec<std::int32_t> b, Vec<s
 template <class T>
 inline constexpr Products<T> products = make_products<T>("avxvnni");
 
-}  // namespace dit::inline DIT_ABI::avxvnni
+}}}  // namespace dit::avxvnni
 
 #undef DIT_TARGET
 #undef DIT_INLINE

@@ -11,7 +11,7 @@
 #define DIT_TARGET __attribute__((no_sanitize("undefined")))
 #include "dit/kernels/inline.inl"
 
-namespace dit::inline DIT_ABI::neon {
+namespace dit { inline namespace DIT_ABI { namespace neon {
 
 #include "dit/kernels/vec_neon.inl"
 
@@ -37,7 +37,7 @@ DIT_INLINE int32x4_t dot(int32x4_t a, int lane, int32x4_t b, int32x4_t sum) {
 template <class T>
 inline constexpr Products<T> products = make_products<T>("neon");
 
-}  // namespace dit::inline DIT_ABI::neon
+}}}  // namespace dit::neon
 
 #undef DIT_TARGET
 #undef DIT_INLINE

@@ -11,7 +11,7 @@
 #endif
 #include "dit/kernels/inline.inl"
 
-namespace dit::inline DIT_ABI::neondot {
+namespace dit { inline namespace DIT_ABI { namespace neondot {
 
 #include "dit/kernels/vec_neon.inl"
 
@@ -53,7 +53,7 @@ constexpr Products<T> make_products() {
 template <class T>
 inline constexpr Products<T> products = make_products<T>();
 
-}  // namespace dit::inline DIT_ABI::neondot
+}}}  // namespace dit::neondot
 
 #undef DIT_TARGET
 #undef DIT_INLINE

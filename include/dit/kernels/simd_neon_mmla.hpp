@@ -12,7 +12,7 @@
 #endif
 #include "dit/kernels/inline.inl"
 
-namespace dit::inline DIT_ABI::neonmmla {
+namespace dit { inline namespace DIT_ABI { namespace neonmmla {
 
 #include "dit/kernels/vec_neon.inl"
 
@@ -100,7 +100,7 @@ constexpr Products<T> make_products() {
 template <class T>
 inline constexpr Products<T> products = make_products<T>();
 
-}  // namespace dit::inline DIT_ABI::neonmmla
+}}}  // namespace dit::neonmmla
 
 #undef DIT_TARGET
 #undef DIT_INLINE

@@ -15,7 +15,7 @@
 #endif
 #include "dit/kernels/inline.inl"
 
-namespace dit::inline DIT_ABI::portable {
+namespace dit { inline namespace DIT_ABI { namespace portable {
 
 /// Sixteen numbers, in parts that every machine has registers for.
 template <class T>
@@ -319,7 +319,7 @@ DIT_INLINE Operand<T> dot(const Operand<T>& a, const Operand<T>& b, const Operan
 template <class T>
 inline constexpr Products<T> products = make_products<T>("portable");
 
-}  // namespace dit::inline DIT_ABI::portable
+}}}  // namespace dit::portable
 
 #undef DIT_TARGET
 #undef DIT_INLINE

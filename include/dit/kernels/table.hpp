@@ -8,7 +8,7 @@
 #include "dit/core/scalar.hpp"
 #include "dit/kernels/isa.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 /// What becomes of a linear layer's output.
 ///   gelu_tanh: x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))),  gelu_erf: x/2 (1 + erf(x / sqrt 2)),
@@ -148,4 +148,4 @@ struct Kernels : Verbs<real<T>>, Products<T> {
   Blocking blocking{};
 };
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

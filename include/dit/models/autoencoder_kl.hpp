@@ -12,7 +12,7 @@
 #include "dit/nn/resnet_block.hpp"
 #include "dit/nn/tiles.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 /// What distinguishes autoencoders (diffusers: AutoencoderKL's config.json).
 struct AutoencoderKLConfig {
@@ -235,4 +235,4 @@ struct AutoencoderKL : LatentDecoder<AutoencoderKL<config_, T>, real<T>, 4> {
   }
 };
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

@@ -12,7 +12,7 @@
 #include "dit/nn/sequence.hpp"
 #include "dit/nn/tiles.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 struct AutoencoderTinyConfig {
   int latent_channels = 4;
@@ -196,4 +196,4 @@ struct AutoencoderTiny : LatentDecoder<AutoencoderTiny<config_, T>, real<T>, 8> 
   }
 };
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

@@ -10,7 +10,7 @@
 #include "dit/nn/adaln.hpp"
 #include "dit/ops/patch.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 /// v(x, time) for one batch, its classes or texts given:
 ///
@@ -130,4 +130,4 @@ class Conditioned {
   std::vector<R> t_, prepared_, table_, step_table_;
 };
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

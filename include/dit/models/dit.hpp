@@ -17,7 +17,7 @@
 #include "dit/nn/layout.hpp"
 #include "dit/nn/patchify.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 struct DiTConfig {
   int width;
@@ -218,4 +218,4 @@ struct DiT : HasLayout<> {
   }
 };
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

@@ -14,7 +14,7 @@
 #include "dit/nn/embed.hpp"
 #include "dit/nn/flux_block.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 struct FluxConfig {
   int width = 3072;
@@ -295,4 +295,4 @@ struct Flux : TextToImage<Flux<config_, T>, real<T>> {
   }
 };
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

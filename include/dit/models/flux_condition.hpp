@@ -7,7 +7,7 @@
 #include "dit/core/error.hpp"
 #include "dit/nn/text.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 /// What a FLUX is told beside its latents.
 template <class T = float>
@@ -44,4 +44,4 @@ Tensor<T, 4> fill_control(View<const T, 4> masked, View<const T, 4> mask, Index 
   });
 }
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

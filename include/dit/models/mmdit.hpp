@@ -14,7 +14,7 @@
 #include "dit/nn/mmdit_block.hpp"
 #include "dit/nn/patchify.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 struct MMDiTConfig {
   int width;
@@ -213,4 +213,4 @@ struct MMDiT : TextToImage<MMDiT<config_, T>, real<T>> {
   }
 };
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

@@ -13,7 +13,7 @@
 #include "dit/nn/norm.hpp"
 #include "dit/nn/patchify.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 struct PlainDiTConfig {
   int in_channels;
@@ -116,4 +116,4 @@ struct PlainDiT {
   }
 };
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

@@ -9,7 +9,7 @@
 #include "dit/nn/layout.hpp"
 #include "dit/nn/text.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 /// to[b, to_first ...] <- from[b, from_first ...], `count` tokens of every sample of `to`.
 template <class T, int width>
@@ -68,4 +68,4 @@ struct TextToImage : HasLayout<> {
   }
 };
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

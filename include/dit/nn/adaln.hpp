@@ -7,7 +7,7 @@
 
 #include "dit/nn/linear.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 /// AdaLN(x, c) = (1 + gamma(c)) * LN(x) + beta(c), [gamma, beta] = proj(c): the plain form, without SiLU and gate.
 template <int width, int width_c, class T = float>
@@ -119,4 +119,4 @@ Tokens<std::remove_const_t<C>, width> silu_condition(Tokens<C, width> c, Index b
   return activated;
 }
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

@@ -9,7 +9,7 @@
 #include "dit/ops/attention.hpp"
 #include "dit/ops/rope.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 /// Whether queries and keys are normalised, and under whose names the weights are.
 enum class HeadNorm {
@@ -183,4 +183,4 @@ struct JointAttention {
   }
 };
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

@@ -7,7 +7,7 @@
 #include "dit/nn/module.hpp"
 #include "dit/ops/conv.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 /// A convolution's weight [out, in, kernel, kernel], packed in the order in which channels-last maps are read,
 /// [out, kernel, kernel, in].
@@ -85,4 +85,4 @@ Convolution<T, in, out, 1> each_pixel(const Linear<in, out, T>& linear, const La
   return {x, &linear.weight.packed(), linear.bias.data()};
 }
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

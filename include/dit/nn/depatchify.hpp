@@ -4,7 +4,7 @@
 #include "dit/nn/adaln.hpp"
 #include "dit/ops/patch.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 /// Linear D -> p * p * C, the features of each token in the order (p q c), in FLUX (c p q), then every token back
 /// to its place (arXiv:2212.09748, 3.2, "Transformer decoder"; DiT models.py, unpatchify).
@@ -63,4 +63,4 @@ struct FinalLayer {
   static constexpr std::size_t arena(Index rows, int strands) { return decltype(linear)::arena(rows, strands); }
 };
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

@@ -7,7 +7,7 @@
 #include "dit/nn/attention.hpp"
 #include "dit/nn/mlp.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 /// What a block needs to know: presets that differ elsewhere share its type.
 struct BlockConfig {
@@ -71,4 +71,4 @@ struct DiTBlock {
   }
 };
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

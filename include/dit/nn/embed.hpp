@@ -8,7 +8,7 @@
 #include "dit/nn/mlp.hpp"
 #include "dit/ops/position.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 /// MLP2(timestep features): Linear 256 -> D, SiLU, Linear D -> D (DiT models.py, TimestepEmbedder).
 template <int width, class T = float>
@@ -154,4 +154,4 @@ struct PositionTable : Parameter<real<T>, 1, side * side, width> {
   }
 };
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

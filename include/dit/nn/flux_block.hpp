@@ -3,7 +3,7 @@
 
 #include "dit/nn/mmdit_block.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 /// MMDiTBlock with normalised and turned queries and keys, text first, under FLUX's names (DoubleStreamBlock).
 template <BlockConfig config, class T = float>
@@ -89,4 +89,4 @@ struct SingleStreamBlock {
   }
 };
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

@@ -4,7 +4,7 @@
 #include "dit/nn/module.hpp"
 #include "dit/ops/group_norm.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 /// torch.nn.GroupNorm(groups, channels), with the eps of the autoencoders.
 template <int channels, int groups, class T = float>
@@ -37,4 +37,4 @@ struct GroupNorm {
   static constexpr std::size_t held() { return group_norm_held<R>(channels); }
 };
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

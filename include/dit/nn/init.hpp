@@ -6,7 +6,7 @@
 #include "dit/core/random.hpp"
 #include "dit/nn/module.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 /// The paper's initialisation, adaLN-Zero (arXiv:2212.09748, 3.2; DiT models.py, initialize_weights): matrices
 /// Xavier-uniform, biases 0, weights of norms 1, the timestep MLP and the class table N(0, 0.02), every adaLN
@@ -40,4 +40,4 @@ void init_adaln_zero(M& model, std::uint64_t seed) {
   if constexpr (requires { model.fill_derived(); }) model.fill_derived();
 }
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

@@ -3,7 +3,7 @@
 
 #include "dit/version.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 enum class Layout {
   original,   ///< the authors' code
@@ -21,4 +21,4 @@ class HasLayout {
   Layout layout_ = own;
 };
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

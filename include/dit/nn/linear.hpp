@@ -5,7 +5,7 @@
 #include "dit/nn/module.hpp"
 #include "dit/ops/linear.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 /// torch.nn.Linear(in, out): weight [out, in], bias [out].
 template <int in, int out, class T = float>
@@ -39,4 +39,4 @@ struct Linear {
   static constexpr std::size_t arena(Index rows, int strands) { return gemm_arena<T>(rows, in, strands); }
 };
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

@@ -3,7 +3,7 @@
 
 #include "dit/nn/linear.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 /// fc2(act(fc1(x))), act one of Activation::gelu_tanh, gelu_erf, silu (timm Mlp; DiT models.py).
 template <int in, int hidden, int out, Activation activation, class T = float>
@@ -36,4 +36,4 @@ struct Mlp {
   }
 };
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

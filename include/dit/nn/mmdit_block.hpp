@@ -4,7 +4,7 @@
 
 #include "dit/nn/stream.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 /// What time and pooled text say to a block: chunks for the image, and for the text.
 template <class X, class Context>
@@ -194,4 +194,4 @@ struct MMDiTDualBlock
   }
 };
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

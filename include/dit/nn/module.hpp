@@ -25,7 +25,7 @@
 #include "dit/core/tensor.hpp"
 #include "dit/kernels/pack.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 namespace detail {
 /// Before a parameter's numbers are touched: a model that was never filled, or was moved from, has none, and what
@@ -290,4 +290,4 @@ double max_difference(const M& a, const M& b) {
   return largest;
 }
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

@@ -4,7 +4,7 @@
 #include "dit/nn/module.hpp"
 #include "dit/ops/norm.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 /// torch.nn.LayerNorm(width): LN(x) * weight + bias, eps 1e-5 by default there.
 template <int width, class T = float>
@@ -44,4 +44,4 @@ struct RMSNorm {
   }
 };
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

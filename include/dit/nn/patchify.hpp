@@ -5,7 +5,7 @@
 #include "dit/ops/linear.hpp"
 #include "dit/ops/patch.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 /// A p x p convolution with stride p: every patch of the image becomes a token (arXiv:2212.09748, 3.2, "Patchify").
 ///     token[b, (r, s)] = W patch[b, (r, s)] + b,  W [D, C, p, p]
@@ -46,4 +46,4 @@ struct Patchify {
   }
 };
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

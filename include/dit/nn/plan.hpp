@@ -3,7 +3,7 @@
 
 #include "dit/nn/adaln.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 /// Bytes.
 struct Plan {
@@ -70,4 +70,4 @@ constexpr Plan plan(Index batch, const Index (&shape)[rank], Arguments... argume
           table_bytes<M>() * static_cast<std::size_t>(batch)};
 }
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

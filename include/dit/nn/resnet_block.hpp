@@ -13,7 +13,7 @@
 #include "dit/nn/sequence.hpp"
 #include "dit/ops/attention.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 /// ResNet block without time:
 ///   h <- conv1(SiLU(GN1(x)));  y = shortcut(x) + conv2(SiLU(GN2(h)))
@@ -218,4 +218,4 @@ struct UpBlock {
   }
 };
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

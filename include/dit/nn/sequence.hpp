@@ -6,7 +6,7 @@
 
 #include "dit/nn/module.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 /// No module at all.
 struct Nothing {
@@ -45,4 +45,4 @@ struct Sequence {
   }
 };
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

@@ -8,7 +8,7 @@
 #include "dit/nn/dit_block.hpp"
 #include "dit/nn/mlp.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 /// adaLN-Zero around an attention that takes place elsewhere (sd3.5: mmditx.py, DismantledBlock; flux:
 /// modules/layers.py, half a DoubleStreamBlock):
@@ -82,4 +82,4 @@ struct PreOnlyStream {
   }
 };
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

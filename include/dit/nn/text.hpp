@@ -7,7 +7,7 @@
 
 #include "dit/nn/embed.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 /// The prompts of a batch: the tokens of each, and one vector for the whole of each.
 /// SD3: context [B, M, 4096] (77 CLIP tokens, then T5's), pooled [B, 2048] (CLIP-L, then CLIP-G).
@@ -92,4 +92,4 @@ Tokens<real<T>, width> condition_vectors(std::span<const real<T>> times, double 
   return c;
 }
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

@@ -10,7 +10,7 @@
 #include "dit/core/workspace.hpp"
 #include "dit/nn/layout.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 /// An axis of `length` cut into tiles of at most `tile`, which begin `step` apart and so share tile - step.
 struct Tiles {
@@ -178,4 +178,4 @@ struct LatentDecoder : HasLayout<Layout::diffusers> {
   }
 };
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

@@ -8,7 +8,7 @@
 #include "dit/kernels/attention.hpp"
 #include "dit/ops/norm.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 /// What a stream of tokens brings to an attention, and where its answer goes: queries, keys and values [B, N, D],
 /// in rows that are `stride` numbers apart; a head is a contiguous block of d = D / heads features. Without queries
@@ -74,4 +74,4 @@ void self_attention(Tokens<T, width3> qkv, Tokens<T, width> out, Workspace& work
   joint_attention<heads>(workspace, x);
 }
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

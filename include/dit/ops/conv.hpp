@@ -7,7 +7,7 @@
 #include "dit/ops/linear.hpp"
 #include "dit/ops/maps.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 /// The neighbourhoods of pixels as rows of kernel x kernel x channels numbers, from maps with a border:
 /// `maps` is [height + kernel - 1][width + kernel - 1][channels].
@@ -171,4 +171,4 @@ void store_planes(View<real<T>, 3> image, const Convolution<T, in, out, kernel>&
   });
 }
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

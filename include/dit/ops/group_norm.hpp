@@ -6,7 +6,7 @@
 #include "dit/ops/linear.hpp"
 #include "dit/ops/maps.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 namespace detail {
 
@@ -92,4 +92,4 @@ Held<LazyMaps<T, channels>> group_norm(Maps<const T, channels> x, double eps, co
   return Held(std::move(held), LazyMaps<T, channels>{x, scale, shift});
 }
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

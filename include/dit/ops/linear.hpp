@@ -7,7 +7,7 @@
 #include "dit/core/workspace.hpp"
 #include "dit/ops/norm.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 /// Features [first, first + width) of the tokens.
 template <int first, int width, class T, int x_width>
@@ -157,4 +157,4 @@ void add(Tokens<real<T>, x_width> x, const Product<Source, T, width>& p, Workspa
   add_gated(x, PerSample<real<T>, width>{}, p, workspace);
 }
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

@@ -7,7 +7,7 @@
 #include "dit/core/workspace.hpp"
 #include "dit/kernels/kernels.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 /// The maps [height, width, channels] of one image, contiguous.
 template <class T, int channels_>
@@ -105,4 +105,4 @@ auto upsample(Maps<T, channels> x) {
   return upsample(lazy(x));
 }
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

@@ -4,7 +4,7 @@
 #include "dit/core/error.hpp"
 #include "dit/core/tensor.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 /// One vector of `width` numbers for every sample of a batch, `stride` numbers apart.
 template <class T, int width_>
@@ -56,4 +56,4 @@ struct ModulationTable {
   }
 };
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

@@ -7,7 +7,7 @@
 #include "dit/kernels/gemm.hpp"
 #include "dit/ops/modulate.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 /// Tokens [batch, count, width] that come to be while a GEMM reads them as its rows.
 template <class Source_, int width_>
@@ -79,4 +79,4 @@ L modulate(L norm, const Modulation<T, width>& m) {
   return modulate(std::move(norm), m.shift, m.scale);
 }
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

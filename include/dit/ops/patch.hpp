@@ -8,7 +8,7 @@
 #include "dit/core/executor.hpp"
 #include "dit/core/tensor.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 /// How the numbers of a p x p patch with C channels are ordered. DiT reads (c p q) and writes (p q c).
 enum class PatchOrder { channel_first, channel_last };
@@ -100,4 +100,4 @@ void unpatchify(const T* tokens, Index patch, View<T, 4> image) {
   unpatchify<order>(tokens, patch, image, here);
 }
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

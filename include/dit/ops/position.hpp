@@ -7,7 +7,7 @@
 #include "dit/core/tensor.hpp"
 #include "dit/ops/patch.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 /// Sinusoidal timestep features, cosines first (DiT models.py, TimestepEmbedder; arXiv:1706.03762, 3.5):
 ///     f_i = 10000^(-i / divisor), i = 0 .. half - 1;   out = [cos(t f_0), ..., sin(t f_0), ...]
@@ -57,4 +57,4 @@ void for_each_sincos_2d(Grid grid, Index width, T* scratch, Executor& executor, 
   });
 }
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

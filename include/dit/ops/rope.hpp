@@ -6,7 +6,7 @@
 
 #include "dit/ops/attention.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 /// The turns of some tokens: for each of them [head_dim] cosines and as many sines, a pair of channels
 /// (2 k, 2 k + 1) having one angle phi_k:   cos: c_0 c_0 c_1 c_1 ...,   sin: -s_0 s_0 -s_1 s_1 ...
@@ -62,4 +62,4 @@ Heads<T, width> normalise_and_turn(Heads<T, width> x, const real<T>* weight_q, c
   return x;
 }
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

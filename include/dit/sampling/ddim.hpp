@@ -8,7 +8,7 @@
 #include "dit/sampling/diffusion.hpp"
 #include "dit/sampling/sampler.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 /// DDIM on a noise predictor, from the last kept step to the first:
 ///   x0 = x/sqrt(abar_k) - sqrt(1/abar_k - 1) eps
@@ -95,4 +95,4 @@ class DdimSampler : public Sampler<T, rank, DiffusionSchedule> {
   typename Base::State noise_;
 };
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

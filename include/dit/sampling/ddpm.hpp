@@ -6,7 +6,7 @@
 #include "dit/sampling/diffusion.hpp"
 #include "dit/sampling/sampler.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 /// Which variance an ancestral step has.
 enum class Variance {
@@ -92,4 +92,4 @@ class DdpmSampler : public Sampler<T, rank, DiffusionSchedule> {
   typename Base::State noise_, prediction_;
 };
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

@@ -10,7 +10,7 @@
 #include "dit/core/error.hpp"
 #include "dit/sampling/schedule.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 /// linspace(first, last, total): the variances that DiT was trained with. Source: DiT,
 /// diffusion/gaussian_diffusion.py, "linear". Errors: bad_schedule.
@@ -143,4 +143,4 @@ struct ToImage {
 };
 }  // namespace detail
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

@@ -8,7 +8,7 @@
 #include "dit/sampling/sampler.hpp"
 #include "dit/sampling/schedule.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 /// DPM++ 2M, second order, one call of the field per step and the denoised image of the step before:
 ///   den = x - s v(x, s),  l = -log(s),  h = l_next - l,  r = (l - l_prev)/h
@@ -88,4 +88,4 @@ class Dpmpp2mSampler : public Sampler<T, rank, Schedule> {
   typename Base::State previous_;
 };
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

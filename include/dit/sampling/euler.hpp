@@ -4,7 +4,7 @@
 #include "dit/sampling/sampler.hpp"
 #include "dit/sampling/schedule.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 namespace detail {
 /// x <- x + (next - sigma) v and, in v's place, the preview x - sigma v.
@@ -53,4 +53,4 @@ class EulerSampler : public Sampler<T, rank, Schedule> {
   }
 };
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

@@ -10,7 +10,7 @@
 #include "dit/core/error.hpp"
 #include "dit/core/tensor.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 /// Callable as `field(x, t, out)`: x [B, C, ...] is read, out [B, C, ...] is written, in full. It may keep state.
 template <class F, class T, std::size_t rank, class Time>
@@ -121,4 +121,4 @@ class Scratch {
 };
 
 }  // namespace detail
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

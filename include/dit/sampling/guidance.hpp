@@ -9,7 +9,7 @@
 
 #include "dit/sampling/field.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 namespace detail {
 
@@ -190,4 +190,4 @@ class BatchedGuidance {
   detail::Scratch state_, prediction_;
 };
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

@@ -3,7 +3,7 @@
 
 #include "dit/sampling/euler.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 /// Heun's method, second order, two calls of the field per step and one in the last:
 ///   v1 = v(x, s),  v2 = v(x + (s_next - s) v1, s_next),  x <- x + (s_next - s) (v1 + v2)/2
@@ -46,4 +46,4 @@ class HeunSampler : public Sampler<T, rank, Schedule> {
   typename Base::State predicted_, second_;
 };
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

@@ -9,7 +9,7 @@
 #include "dit/sampling/sampler.hpp"
 #include "dit/sampling/schedule.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 /// (1 - s) image + s noise, where a run of image to image begins:
 ///
@@ -152,4 +152,4 @@ class InpaintSampler : public Method {
   State image_, noise_, mask_;
 };
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

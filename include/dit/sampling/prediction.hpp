@@ -11,7 +11,7 @@
 #include "dit/sampling/field.hpp"
 #include "dit/sampling/schedule.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 /// The straight path of flow matching: x = (1 - t) x0 + t eps.
 struct FlowPath {
@@ -197,4 +197,4 @@ class VelocityFromDiffusion {
   detail::Scratch scaled_;
 };
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

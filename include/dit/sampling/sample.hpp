@@ -6,7 +6,7 @@
 
 #include "dit/sampling/euler.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 /// The outcome of `sample`. A cancelled run is not an error: `x` is then the state it had come to.
 template <class T, std::size_t rank>
@@ -40,4 +40,4 @@ auto sample(const Noise& noise, const Timeline& timeline, F&& field, Observer&& 
   }(x);
 }
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

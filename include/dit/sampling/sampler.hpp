@@ -14,7 +14,7 @@
 #include "dit/core/tensor.hpp"
 #include "dit/sampling/field.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 /// The resumable part of a sampler. A derived one adds `step(field)`, which
 ///   - asks the field first and touches `state()` last: if the field throws, the step can be taken again;
@@ -167,4 +167,4 @@ struct Unobserved {
   void operator()(const S&) const noexcept {}
 };
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

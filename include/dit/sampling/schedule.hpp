@@ -10,7 +10,7 @@
 #include "dit/core/error.hpp"
 #include "dit/core/tensor.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 /// More steps than anybody takes: what is above is a mistake.
 inline constexpr int max_steps = 1'000'000;
@@ -193,4 +193,4 @@ inline Schedule flux_schedule(int steps, Index tokens) {
 /// FLUX.1 schnell is not shifted: 1, 0.75, 0.5, 0.25, 0. Source: flux, cli.py (shift only if not schnell).
 inline Schedule flux_schnell_schedule(int steps = 4) { return Schedule::uniform(steps); }
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit

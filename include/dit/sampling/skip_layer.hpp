@@ -9,7 +9,7 @@
 #include "dit/sampling/guidance.hpp"
 #include "dit/sampling/schedule.hpp"
 
-namespace dit::inline DIT_ABI {
+namespace dit { inline namespace DIT_ABI {
 
 /// v <- v + scale (v_cond - v_skipped) for times within [lo, hi]. Scale 0 and other times never call the skipped
 /// field.
@@ -115,4 +115,4 @@ class SkipLayerGuidance {
   detail::Scratch scratch_;
 };
 
-}  // namespace dit::inline DIT_ABI
+}}  // namespace dit
