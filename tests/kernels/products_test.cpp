@@ -319,7 +319,7 @@ TYPED_TEST(StoredProducts, HavePowersOfTwoWithinTheirBound) {
         }
         // And rounded once more, in its place, beside nothing.
         auto rounded = static_cast<double>(static_cast<T>(sum[j]));
-        if (k.isa == Isa::avx512bf16 && p < static_cast<double>(std::numeric_limits<R>::min())) rounded = 0;
+        if (k.flushes && p < static_cast<double>(std::numeric_limits<R>::min())) rounded = 0;
         ASSERT_EQ(numerator<T>(scores, 0, static_cast<Index>(j)), rounded) << text(isa) << " 2^" << at;
         if (word_size < T >> 1) {
           ASSERT_EQ(numerator<T>(scores, 1, static_cast<Index>(j)), 0) << text(isa);
@@ -447,11 +447,33 @@ TEST(Bf16, IsRoundedToNearestTiesToEvenByAllInstructionSets) {
         if (std::isnan(x[i])) {
           ASSERT_TRUE(std::isnan(static_cast<float>(rounded))) << text(isa) << " a NaN became " << got;
           ASSERT_EQ(got >> 15, expected >> 15) << text(isa) << " a NaN lost its sign";
-        } else if (k.isa == Isa::avx512bf16 && std::abs(x[i]) < std::numeric_limits<float>::min()) {
+        } else if (k.flushes && std::abs(x[i]) < std::numeric_limits<float>::min()) {
           ASSERT_EQ(got & 0x7fff, 0) << text(isa) << " " << x[i];
         } else {
           ASSERT_EQ(got, expected) << text(isa) << " " << x[i];
         }
+      }
+    }
+  }
+}
+
+/// What lies in memory and what lies in panels; of AMX's kernels too, where they run but for the tiles.
+TEST(Bf16, IsFlushedWhereTheTableSaysSoAndNowhereElse) {
+  std::vector<const Kernels<bf16>*> tables;
+  for (const Isa isa : isas<bf16>()) tables.push_back(&kernels<bf16>(isa));
+#if DIT_AMX
+  if (supports(Isa::avx512bf16)) tables.push_back(&detail::amx_table<bf16>);
+#endif
+  for (const Kernels<bf16>* k : tables) {
+    for (const float least : {0x1p-133f, -0x1.fp-127f}) {
+      const Numbers<float> x(32, least);
+      Numbers<bf16> y(32), in_a_panel(32), in_strips(32);
+      k->store_rounded(x.data(), 1, 32, y.data(), 32);
+      k->pack_panel(x.data(), 32, 1, 0, 0, 32, nullptr, 1, in_a_panel.data());
+      k->pack(x.data(), 32, 1, 32, nullptr, in_strips.data(), 1);
+      const float expected = k->flushes ? 0 : std::abs(static_cast<float>(static_cast<bf16>(least)));
+      for (const auto& rounded : {y, in_a_panel, in_strips}) {
+        for (const bf16 r : rounded) ASSERT_EQ(std::abs(static_cast<float>(r)), expected) << text(k->isa);
       }
     }
   }

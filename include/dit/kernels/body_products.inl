@@ -213,10 +213,11 @@ DIT_TARGET void unpack(const real<T>* from, Index from_stride, Index rows, Index
 
 /// What an instruction set does with operands of T; see Products.
 template <class T>
-constexpr Products<T> make_products(std::string_view name) {
+constexpr Products<T> make_products(std::string_view name, bool flushes = false) {
   Products<T> p{};
   p.name = name;
   p.panel_rows = panel_rows<T>;
+  p.flushes = flushes;
   p.multiply = multiply<T>;
   p.pack = pack<T>;
   p.pack_panel = pack_panel<T, real<T>>;

@@ -122,9 +122,9 @@ class PackedMatrix {
     return k / word_size<T> * strip_width * word_size<T> + k % word_size<T>;
   }
 
-  /// AVX512-BF16 takes numbers below 2^-126 for 0, which products may, but not a model.
+  /// Products may take numbers below 2^-126 for 0, but a model keeps them.
   static const Kernels<T>& rounding_kernels() {
-    return kernels<T>().isa == Isa::avx512bf16 ? kernels<T>(Isa::avx512) : kernels<T>();
+    return kernels<T>().flushes ? kernels<T>(Isa::avx512) : kernels<T>();
   }
 
   /// Rows that are as they will be, bit by bit.

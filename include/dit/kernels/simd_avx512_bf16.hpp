@@ -41,7 +41,7 @@ DIT_INLINE Vec<float> dot(Vec<float> a, Vec<float> b, Vec<float> sum) {
 #include "dit/kernels/body_products.inl"
 
 template <class T>
-inline constexpr Products<T> products = make_products<T>("avx512bf16");
+inline constexpr Products<T> products = make_products<T>("avx512bf16", /*flushes=*/true);
 
 }}}  // namespace dit::avx512bf16
 

@@ -100,6 +100,7 @@ struct Products {
   using R = real<T>;
   std::string_view name;  ///< of the instructions
   int panel_rows;         ///< the most rows that a panel has here, at most 16
+  bool flushes;           ///< rounding to bf16 takes numbers below 2^-126 for 0, as Intel's vcvtneps2bf16 does
 
   /// tile (+)= panel^T strips: `rows` <= panel_rows, `strips` 1 or 2. Step k of strip s starts k * w_step + s *
   /// w_strip words after w. Each element is one chain of multiply-adds over ascending k, starting from 0; with
