@@ -10,7 +10,6 @@
 #include <vector>
 
 #include "dit/dit.hpp"
-#include "flop.hpp"
 #include "models/digits.hpp"
 #include "random_model.hpp"
 
@@ -20,7 +19,7 @@ using dit::Index;
 
 /// Calls f in the benchmark's loop and reports the times that half and 99 % of the calls do not exceed.
 template <class F>
-void measure(benchmark::State& state, double flop, F&& f) {
+void measure(benchmark::State& state, std::uint64_t flops, F&& f) {
   using Clock = std::chrono::steady_clock;
   std::vector<double> times;
   f();  // the workspace has its size from now on
@@ -33,13 +32,8 @@ void measure(benchmark::State& state, double flop, F&& f) {
   const auto percentile = [&times](std::size_t p) { return times[(times.size() - 1) * p / 100]; };
   state.counters["p50_ms"] = percentile(50);
   state.counters["p99_ms"] = percentile(99);
-  state.counters["GFLOPS"] = benchmark::Counter(flop / 1e9, benchmark::Counter::kIsIterationInvariantRate);
-}
-
-/// Multiply-adds times two of a pass over n tokens, the modulations prepared.
-constexpr double flop(const dit::DiTConfig& c, double n) {
-  const double features = c.patch * c.patch * (c.in_channels + c.out_channels());
-  return c.depth * dit::bench::block_flop(n, c.width) + 2 * n * c.width * features;
+  state.counters["GFLOPS"] =
+      benchmark::Counter(static_cast<double>(flops) / 1e9, benchmark::Counter::kIsIterationInvariantRate);
 }
 
 /// What makes a robot's next actions out of noise, of the size of GR00T N1's (arXiv:2503.14734): a token for every
@@ -67,7 +61,7 @@ void ActionChunk(benchmark::State& state) {
   field.prepare(schedule.times<float>());
   dit::TorchGenerator generator(0);
   const auto noise = dit::randn<4>({1, action_head.in_channels, 1, tokens}, generator);
-  measure(state, 4 * flop(action_head, static_cast<double>(tokens)),
+  measure(state, 4 * dit::plan<Model>(1, {1, tokens}, 1).flops,
           [&] { benchmark::DoNotOptimize(dit::sample(noise, schedule, field).x); });
 }
 
@@ -83,7 +77,7 @@ void Digit(benchmark::State& state) {
   dit::BatchedGuidance field(std::ref(both), dit::Guidance{1.25});
   dit::TorchGenerator generator(0);
   const auto noise = dit::randn<4>({1, 1, 8, 8}, generator);
-  measure(state, 50 * 2 * flop(digits, 16),
+  measure(state, 50 * dit::plan<Model>(2, {8, 8}, 1).flops,
           [&] { benchmark::DoNotOptimize(dit::sample(noise, schedule, field).x); });
 }
 

@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "dit/dit.hpp"
-#include "flop.hpp"
 #include "random_model.hpp"
 #include "report.hpp"
 
@@ -23,7 +22,7 @@ dit::Tokens<float, width> tokens(std::vector<float>& x) {
 }
 
 /// range(0): tokens of the image, range(1): of the text, range(2): threads.
-template <class Block>
+template <class Block, class T>
 void Joint(benchmark::State& state) {
   constexpr int width = Block::width;
   static const auto block = std::make_unique<Block>(dit::bench::random_model<Block>());
@@ -34,16 +33,15 @@ void Joint(benchmark::State& state) {
   const std::vector<float> chunks(9 * width, 0.1f);
   const typename Block::Modulations modulations{{chunks.data()}, {chunks.data()}};
   for (auto _ : state) (*block)(tokens<width>(x), tokens<width>(context), modulations, workspace);
-  const double d = width, own = static_cast<double>(n);
-  constexpr bool dual = Block::Modulations::x_chunks == 9;
-  dit::bench::report<typename Block::scalar>(
-      state,
-      dit::bench::block_flop(static_cast<double>(n + m), d) + (dual ? 8 * own * d * d + 4 * own * own * d : 0),
-      workspace.executor());
+  const auto pass = [&](const Block& one, dit::Workspace& meter) {
+    one(dit::Tokens<float, width>{nullptr, 1, n}, dit::Tokens<float, width>{nullptr, 1, m},
+        typename Block::Modulations{}, meter);
+  };
+  dit::bench::report<T>(state, dit::plan_of<Block>(1, pass).flops, workspace.executor());
 }
 
 /// range(0): tokens of image and text, range(1): threads.
-template <class Block>
+template <class Block, class T>
 void Single(benchmark::State& state) {
   constexpr int width = Block::width;
   static const auto block = std::make_unique<Block>(dit::bench::random_model<Block>());
@@ -52,8 +50,10 @@ void Single(benchmark::State& state) {
   std::vector<float> x(static_cast<std::size_t>(n * width), 0.5f);
   const std::vector<float> chunks(3 * width, 0.1f);
   for (auto _ : state) (*block)(tokens<width>(x), typename Block::Modulations{chunks.data()}, workspace);
-  dit::bench::report<typename Block::scalar>(state, dit::bench::block_flop(static_cast<double>(n), width),
-                                             workspace.executor());
+  const auto pass = [&](const Block& one, dit::Workspace& meter) {
+    one(dit::Tokens<float, width>{nullptr, 1, n}, typename Block::Modulations{}, meter);
+  };
+  dit::bench::report<T>(state, dit::plan_of<Block>(1, pass).flops, workspace.executor());
 }
 
 /// A step without guidance, the modulations prepared. range(0): side of the latent, range(1): threads. 154 tokens
@@ -73,8 +73,7 @@ void SD3Medium(benchmark::State& state) {
   dit::Conditioned field(*model, text, workspace);
   field.prepare(std::vector<float>{0.5f});
   for (auto _ : state) field(x, 0.5f, v);
-  dit::bench::report<T>(state, dit::bench::mmdit_flop(Model::config, static_cast<double>(side * side / 4), m),
-                        workspace.executor());
+  dit::bench::report<T>(state, dit::plan<Model>(1, {side, side}, m, 1).flops, workspace.executor());
 }
 
 constexpr dit::BlockConfig sd3 = dit::sd3_medium.block(), flux = dit::flux_dev.block();
@@ -85,16 +84,16 @@ void add() {
     const std::string title = std::string(name) + " " + dit::bench::type_name<T>();
     return benchmark::RegisterBenchmark(title.c_str(), run)->UseRealTime();
   };
-  named("SD3-medium block", Joint<dit::MMDiTBlock<sd3, T>>)
+  named("SD3-medium block", Joint<dit::MMDiTBlock<sd3, T>, T>)
       ->ArgNames({"image", "text", "threads"})
       ->ArgsProduct({{1024, 4096}, {154}, {1, 2}});
-  named("SD3.5-medium dual block", Joint<dit::MMDiTDualBlock<sd3, T>>)
+  named("SD3.5-medium dual block", Joint<dit::MMDiTDualBlock<sd3, T>, T>)
       ->ArgNames({"image", "text", "threads"})
       ->ArgsProduct({{1024, 4096}, {333}, {2}});
-  named("FLUX.1 double block", Joint<dit::DoubleStreamBlock<flux, T>>)
+  named("FLUX.1 double block", Joint<dit::DoubleStreamBlock<flux, T>, T>)
       ->ArgNames({"image", "text", "threads"})
       ->ArgsProduct({{1024, 4096}, {512}, {2}});
-  named("FLUX.1 single block", Single<dit::SingleStreamBlock<flux, T>>)
+  named("FLUX.1 single block", Single<dit::SingleStreamBlock<flux, T>, T>)
       ->ArgNames({"tokens", "threads"})
       ->ArgsProduct({{1536, 4608}, {2}});
   named("SD3-medium step", SD3Medium<T>)

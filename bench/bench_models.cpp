@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "dit/dit.hpp"
-#include "flop.hpp"
 #include "models/digits.hpp"
 #include "random_model.hpp"
 #include "report.hpp"
@@ -15,17 +14,6 @@
 namespace {
 
 using dit::Index;
-
-using dit::bench::block_flop;
-
-/// Multiply-adds times two: the blocks with their modulations, and the layers around them.
-template <class M>
-double model_flop(Index side) {
-  constexpr dit::DiTConfig c = M::config;
-  const double n = static_cast<double>(side / c.patch * (side / c.patch)), d = c.width, p2 = c.patch * c.patch;
-  return c.depth * (block_flop(n, d) + 12 * d * d) + 2 * n * d * p2 * (c.in_channels + c.out_channels()) +
-         2 * d * (256 + d) + 4 * d * d;
-}
 
 template <class T>
 void DiTBlock_XL(benchmark::State& state) {
@@ -38,7 +26,10 @@ void DiTBlock_XL(benchmark::State& state) {
   const dit::Tokens<float, width> tokens{x.data(), 1, n};
   const typename Block::Modulations modulations{c.data()};
   for (auto _ : state) block(tokens, modulations, workspace);
-  dit::bench::report<T>(state, block_flop(static_cast<double>(n), width), workspace.executor());
+  const auto pass = [n](const Block& one, dit::Workspace& meter) {
+    one(dit::Tokens<float, width>{nullptr, 1, n}, typename Block::Modulations{}, meter);
+  };
+  dit::bench::report<T>(state, dit::plan_of<Block>(1, pass).flops, workspace.executor());
 }
 // clang-format off
 BENCHMARK(DiTBlock_XL<float>)->ArgNames({"tokens", "threads"})->ArgsProduct({{256, 1024}, {1, 2}})->UseRealTime();
@@ -58,7 +49,7 @@ void DiT(benchmark::State& state) {
   const std::vector<float> t{500};
   const std::vector<int> y{207};
   for (auto _ : state) (*model)(x, t, y, out, workspace);
-  dit::bench::report<T>(state, model_flop<Model>(side), workspace.executor());
+  dit::bench::report<T>(state, dit::plan<Model>(1, {side, side}, 1).flops, workspace.executor());
 }
 // clang-format off
 BENCHMARK(DiT<dit::dit_s_2>)->Name("DiT-S/2")->ArgNames({"latent", "threads"})->Args({32, 1})->Args({32, 2})->UseRealTime();
@@ -85,8 +76,7 @@ void Digits(benchmark::State& state) {
   for (auto _ : state) benchmark::DoNotOptimize(dit::sample(noise, schedule, field).x);
   state.counters["images/s"] =
       benchmark::Counter(static_cast<double>(images), benchmark::Counter::kIsIterationInvariantRate);
-  dit::bench::report(state, 50 * 2 * static_cast<double>(images) * model_flop<dit::DiT<digits>>(8),
-                     workspace.executor());
+  dit::bench::report(state, 50 * dit::plan<dit::DiT<digits>>(2 * images, {8, 8}, 1).flops, workspace.executor());
 }
 BENCHMARK(Digits)->ArgNames({"images", "threads"})->ArgsProduct({{1, 10, 100}, {1, 2}})->UseRealTime();
 

@@ -3,6 +3,7 @@
 
 #include <benchmark/benchmark.h>
 
+#include <cstdint>
 #include <map>
 #include <string>
 
@@ -13,13 +14,14 @@ namespace dit::bench {
 /// GFLOPS, and `peak`: the share of what the instruction that multiplies numbers of T reaches in this process, on
 /// the same instruction set and strands.
 template <class T = float>
-void report(benchmark::State& state, double flop_per_iteration, Executor& executor) {
+void report(benchmark::State& state, std::uint64_t flops_per_iteration, Executor& executor) {
+  const auto flops = static_cast<double>(flops_per_iteration);
   static std::map<int, double> peaks;
   double& peak = peaks[executor.strands()];
   if (peak == 0) peak = peak_of<T>(active_isa(), executor);
   using benchmark::Counter;
-  state.counters["GFLOPS"] = Counter(flop_per_iteration / 1e9, Counter::kIsIterationInvariantRate);
-  state.counters["peak"] = Counter(flop_per_iteration / (peak * 1e9), Counter::kIsIterationInvariantRate);
+  state.counters["GFLOPS"] = Counter(flops / 1e9, Counter::kIsIterationInvariantRate);
+  state.counters["peak"] = Counter(flops / (peak * 1e9), Counter::kIsIterationInvariantRate);
   state.SetLabel(std::string(type_name<T>()) + ", " + std::string(name(active_isa())));
 }
 

@@ -11,9 +11,6 @@
 template <int width, class T = float>
 struct GatedLinear {
   using R = dit::real<T>;
-  using scalar = T;
-  template <class U>
-  using with_scalar = GatedLinear<width, U>;
 
   dit::Linear<width, width, T> proj;
   dit::Parameter<R, width> gate;
@@ -23,13 +20,21 @@ struct GatedLinear {
     f("gate", self.gate...);
   }
 
-  void operator()(dit::Tokens<R, width> x, dit::Workspace& workspace) const {
+  constexpr void operator()(dit::Tokens<R, width> x, dit::Workspace& workspace) const {
     const dit::PerSample<R, width> same_for_all{gate.data(), 0};
     dit::add_gated(x, same_for_all, proj(dit::rms_norm(x, 1e-6)), workspace);
   }
 };
 
 static_assert(dit::parameter_count<GatedLinear<96>>() == 96 * 96 + 96 + 96);
+
+// The call operator runs on a Workspace that only counts as well: bytes and arithmetic of a pass over 2 x 17
+// tokens.
+constexpr dit::Plan plan =
+    dit::plan_of<GatedLinear<96>>(/*strands=*/1, [](const auto& block, dit::Workspace& meter) {
+      block({nullptr, 2, 17}, meter);
+    });
+static_assert(plan.weights == (96 * 96 + 96 + 96) * 4 && plan.flops == 2 * 34 * 96 * 96);
 
 int main() {
   GatedLinear<96> block;

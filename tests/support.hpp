@@ -273,7 +273,7 @@ struct ModelName {
   static std::string GetName(int) {
     std::string name(M::family);
     name += "_";
-    name += ScalarName::GetName<typename M::scalar>(0);  // g++ 12 takes a sum of strings for an overflow
+    name += ScalarName::GetName<dit::scalar_of<M>>(0);  // g++ 12 takes a sum of strings for an overflow
     return name;
   }
 };

@@ -70,7 +70,7 @@ inline std::uint64_t extent(int number) { return static_cast<std::uint64_t>(std:
 template <class M>
 std::vector<Wanted> wanted_tensors(const Substitutions& extents, std::initializer_list<std::string_view> lists,
                                    const std::vector<Copied>& copies) {
-  const with_scalar<M, shape_only> known{};
+  const M known{};
   std::vector<Wanted> wanted;
   const auto add = [&wanted](const Wanted& tensor, std::string name, const Substitutions& substitutions) {
     std::vector<std::uint64_t> shape = tensor.shape;

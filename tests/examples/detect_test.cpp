@@ -43,7 +43,7 @@ Checkpoint checkpoint_of_names(const std::vector<std::string>& names) {
 /// The tensors of a model as the files of a layout have them.
 template <class M>
 Tensors tensors_of(Layout layout, const std::string& prefix = "", int blocks = 1) {
-  const dit::with_scalar<M, dit::shape_only> model{};
+  const M model{};
   Tensors tensors;
   const auto layouts = dit::detail::spellings(dit::detail::layouts_of<M>(), layout);
   for (const Wanted& wanted : dit::detail::wanted_tensors(model)) {
@@ -100,7 +100,7 @@ void expect_found(Architecture architecture, Layout layout, const std::string& p
   const LoadReport report = doctor::inspect(checkpoint, found);
   EXPECT_TRUE(report.complete());
   EXPECT_EQ(report.unexpected_count, 0U);
-  EXPECT_TRUE(equal(report, dit::inspect<dit::with_scalar<M, dit::shape_only>>(checkpoint)));
+  EXPECT_TRUE(equal(report, dit::inspect<M>(checkpoint)));
 }
 
 // Tensor counts: those of the official files.

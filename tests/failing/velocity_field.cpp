@@ -3,7 +3,7 @@
 // error 2: a noise predictor is called as field(View<const T, rank> x, int t, View<T, rank> out)
 // error 3: a noise source is called as draw(View<T, rank> noise)
 // error 4: an observer is called as observer(sampler) and returns nothing, or false to cancel
-// error 5: a velocity field is called as field(View<const T, rank> x, T t, View<T, rank> v)
+// error 5: this field keeps state, as guidance does: it must not be const
 #include "dit/sampling/ddim.hpp"
 #include "dit/sampling/guidance.hpp"
 #include "dit/sampling/sample.hpp"

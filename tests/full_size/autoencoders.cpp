@@ -16,7 +16,7 @@ bool check(const std::string& folder, const std::string& name) {
   std::printf("%s loaded in %.2f s\n", name.c_str(), seconds() - start);
 
   const auto latents = tensor<4>(io, name + ".latents");
-  const auto planned = M::arena(1, {latents.dimension(2), latents.dimension(3)}, 2);
+  const auto planned = dit::plan<M>(1, {latents.dimension(2), latents.dimension(3)}, 2).arena;
   dit::Workspace workspace(2, planned);
   bool good = close(name, model.decode(latents, workspace), tensor<4>(io, name + ".out"));
   std::printf("decoded in %.3f s, workspace %.0f MB of %.0f planned\n",

@@ -2,7 +2,6 @@
 /// diffusers'; then times them. Exit code 1 if one is too far off. tests/full_size/run.sh builds and runs it.
 
 #include "dit/dit.hpp"
-#include "flop.hpp"
 #include "full_size.hpp"
 #include "peak.hpp"
 
@@ -13,8 +12,8 @@ constexpr int width = config.width, head_dim = width / config.heads;
 
 dit::Tokens<float, width> tokens(dit::Tensor<float, 3>& x) { return {x.data(), x.dimension(0), x.dimension(1)}; }
 
-void report(const char* block, double time, double rows, dit::Workspace& workspace) {
-  const double giga = dit::bench::block_flop(rows, width) / 1e9;
+void report(const char* block, double time, std::uint64_t flops, dit::Workspace& workspace) {
+  const double giga = static_cast<double>(flops) / 1e9;
   std::printf("%28s %s block in %.3f s, %.0f GFLOP, %.0f %% of the peak\n", "", block, time, giga,
               100 * giga / time / dit::bench::fma_peak(dit::active_isa(), workspace.executor()));
 }
@@ -35,19 +34,25 @@ int main(int, char** argv) {
 
   bool good = true;
   {
-    const auto block = dit::load<dit::DoubleStreamBlock<config.block()>>(folder + "/double_block.safetensors");
+    using Block = dit::DoubleStreamBlock<config.block()>;
+    const auto block = dit::load<Block>(folder + "/double_block.safetensors");
     auto x = img, context = txt;
     const auto run = [&] {
       x = img, context = txt;
       block(tokens(x), tokens(context), condition, workspace, rope, rope.from(text, head_dim));
     };
     run();
-    report("double", seconds_of(run), static_cast<double>(all), workspace);
+    const auto pass = [&](const Block& one, dit::Workspace& meter) {
+      one(dit::Tokens<float, width>{nullptr, 1, all - text}, dit::Tokens<float, width>{nullptr, 1, text},
+          Block::Modulations{}, meter);
+    };
+    report("double", seconds_of(run), dit::plan_of<Block>(1, pass).flops, workspace);
     good &= close("double, image", x, tensor<3>(io, "double.img"));
     good &= close("double, text", context, tensor<3>(io, "double.txt"));
   }
   {
-    const auto block = dit::load<dit::SingleStreamBlock<config.block()>>(folder + "/single_block.safetensors");
+    using Block = dit::SingleStreamBlock<config.block()>;
+    const auto block = dit::load<Block>(folder + "/single_block.safetensors");
     dit::Tensor<float, 3> in(1, all, width), z = in;
     std::copy_n(img.data(), img.size(), std::copy_n(txt.data(), txt.size(), in.data()));
     const auto run = [&] {
@@ -55,7 +60,10 @@ int main(int, char** argv) {
       block(tokens(z), condition, workspace, rope);
     };
     run();
-    report("single", seconds_of(run), static_cast<double>(all), workspace);
+    const auto pass = [&](const Block& one, dit::Workspace& meter) {
+      one(dit::Tokens<float, width>{nullptr, 1, all}, Block::Modulations{}, meter);
+    };
+    report("single", seconds_of(run), dit::plan_of<Block>(1, pass).flops, workspace);
     good &= close("single", z, tensor<3>(io, "single.out"));
   }
   std::printf("peak %.0f MB\n", peak_megabytes());

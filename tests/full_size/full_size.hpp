@@ -57,7 +57,7 @@ inline double resident_megabytes() {
   std::ifstream("/proc/self/statm") >> pages >> resident;
   return static_cast<double>(resident) * static_cast<double>(sysconf(_SC_PAGESIZE)) / 1048576;
 }
-constexpr double megabytes(std::size_t bytes) { return static_cast<double>(bytes) / 1048576; }
+constexpr double megabytes(std::uint64_t bytes) { return static_cast<double>(bytes) / 1048576; }
 
 template <std::size_t rank>
 dit::Tensor<float, static_cast<int>(rank)> tensor(const dit::Safetensors& file, const std::string& name) {

@@ -5,7 +5,6 @@
 #include <memory>
 
 #include "dit/dit.hpp"
-#include "flop.hpp"
 #include "full_size.hpp"
 #include "peak.hpp"
 
@@ -21,11 +20,8 @@ inline std::uintmax_t bytes_in(const std::filesystem::path& path) {
 inline const dit::Text<float>& text_of(const dit::Text<float>& condition) { return condition; }
 inline const dit::Text<float>& text_of(const dit::FluxCondition<float>& condition) { return condition.text; }
 
-inline double flop(const dit::MMDiTConfig& c, double n, double m) { return dit::bench::mmdit_flop(c, n, m); }
-inline double flop(const dit::FluxConfig& c, double n, double m) { return dit::bench::flux_flop(c, n, m); }
-
 /// Of physical memory, against the plan: no more than a fiftieth and 64 MB above it, for all that no plan counts.
-inline bool memory(const char* when, std::size_t planned, double found) {
+inline bool memory(const char* when, std::uint64_t planned, double found) {
   const bool good = found <= 1.02 * megabytes(planned) + 64;
   std::printf("  %s: %.0f MB of %.0f planned%s\n", when, found, megabytes(planned), good ? "" : ": TOO MUCH");
   std::fflush(stdout);  // the next step may take minutes
@@ -36,7 +32,7 @@ inline bool memory(const char* when, std::size_t planned, double found) {
 template <class M>
 bool check(const std::string& path, const dit::Safetensors& io, const typename M::Condition& condition, float sigma,
            std::initializer_list<const char*> sizes) {
-  using T = typename M::scalar;
+  using T = dit::scalar_of<M>;
   std::printf("%s in %s, %s\n", path.c_str(), dit::bench::type_name<T>(), name(dit::active_isa()).data());
   double start = seconds();
   const auto model = std::make_unique<M>(dit::load<M>(path));
@@ -64,8 +60,7 @@ bool check(const std::string& path, const dit::Safetensors& io, const typename M
     const auto step = [&] { field(x, sigma, v); };
     step();
     good &= close<T>("  " + size, v, tensor<4>(io, size + ".out"));
-    const double giga =
-        flop(M::config, static_cast<double>(x.dimension(2) * x.dimension(3) / 4), static_cast<double>(text)) / 1e9;
+    const double giga = static_cast<double>(plan(x).flops) / 1e9;
     const double peak = dit::bench::peak_of<T>(dit::active_isa(), workspace.executor(), /*tries=*/200);
     const double before = processor_seconds(), time = seconds_of(step);
     const double busy = (processor_seconds() - before) / 3 / workspace.strands();

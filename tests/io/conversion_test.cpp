@@ -58,7 +58,7 @@ void expect_rounded_once(const M& model, const std::vector<std::vector<double>>&
   dit::for_each_parameter(
       [&]<class P>(const dit::Path& path, const P& p) {
         const std::vector<double>& from = exact[i++];
-        if constexpr (requires { p.packed().scale(); } && std::is_same_v<typename M::scalar, int8>) {
+        if constexpr (requires { p.packed().scale(); } && M::of_int8) {
           const auto values = numbers_of<float>(p);
           for (Index row = 0; row < P::rows; ++row) {
             float highest = 0;

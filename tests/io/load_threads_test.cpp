@@ -23,9 +23,6 @@ using Bytes = std::vector<std::byte>;
 /// Weights of several tasks. In the other layout their rows come in three pieces that cut strips.
 template <class T>
 struct Wide {
-  using scalar = T;
-  template <class U>
-  using with_scalar = Wide<U>;
   dit::Parameter<dit::real<T>, 30, 40> table;
   std::array<Layer<500, 3000, T>, 2> blocks;
   dit::ConvWeight<T, 40, 24, 3> conv;

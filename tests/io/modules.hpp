@@ -11,10 +11,8 @@ namespace dit_test {
 
 template <int in, int out, class T>
 struct Layer {
-  using scalar = T;
   using R = dit::real<T>;
-  template <class U>
-  using with_scalar = Layer<in, out, U>;
+  static constexpr bool of_int8 = std::is_same_v<T, dit::int8>;
   dit::Weight<T, out, in> weight;
   dit::Parameter<R, out> bias;
   static constexpr void visit(auto&& f, auto&... self) {
@@ -27,10 +25,8 @@ struct Layer {
 /// once per block and `table` not at all.
 template <class T>
 struct Net {
-  using scalar = T;
   using R = dit::real<T>;
-  template <class U>
-  using with_scalar = Net<U>;
+  static constexpr bool of_int8 = std::is_same_v<T, dit::int8>;
 
   struct Block {
     Layer<6, 18, T> qkv;

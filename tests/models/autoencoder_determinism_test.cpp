@@ -95,13 +95,13 @@ TYPED_TEST(AnyDecoder, TakesWhatWasPlannedAndAllocatesNothing) {
   using R = typename TypeParam::R;
   for (const auto& shape : shapes) {
     for (const bool tiled : {false, true}) {
-      const bool slow = kernels<typename TypeParam::scalar>().isa == Isa::portable;
+      const bool slow = kernels<scalar_of<TypeParam>>().isa == Isa::portable;
       if (slow && shape[0] * shape[1] > 80) continue;  // and no other case
       const Decoding<TypeParam> decode{tiled};
       const auto latents = latents_for<TypeParam>(1, shape[0], shape[1], 2);
       Tensor<R, 4> images(1, 3, 8 * shape[0], 8 * shape[1]);
       for (const int threads : {1, 3}) {
-        const std::size_t planned = decode.arena(shape, threads);
+        const std::uint64_t planned = decode.arena(shape, threads);
         Workspace workspace(threads, planned);
         const long before = allocations::count;
         decode(this->model, latents, images, workspace);
@@ -114,9 +114,10 @@ TYPED_TEST(AnyDecoder, TakesWhatWasPlannedAndAllocatesNothing) {
 
 TYPED_TEST(AnyDecoder, InTilesTakesTheMemoryOfATileAndItsSeams) {
   using R = typename TypeParam::R;
-  const std::size_t one = TypeParam::tiled_arena({8, 8}, 2, 8), many = TypeParam::tiled_arena({96, 96}, 2, 8);
+  const Decoding<TypeParam> in_tiles{true}, whole{false};
+  const std::uint64_t one = in_tiles.arena({8, 8}, 2), many = in_tiles.arena({96, 96}, 2);
   EXPECT_LT(many, one + 3 * 64 * 8 * (96 + 32) * sizeof(R) + 3 * 64 * 64 * 2 * sizeof(R));
-  EXPECT_GT(TypeParam::arena(1, {96, 96}, 2), 10 * many);
+  EXPECT_GT(whole.arena({96, 96}, 2), 10 * many);
 }
 
 TYPED_TEST(AnyDecoder, RefusesShapesThatDoNotFit) {

@@ -23,13 +23,13 @@ template <class M>
 void expect_golden(const M& model, const Golden& io) {
   Workspace workspace(2);
   EXPECT_TRUE(close_after_rounding(model.decode(io.tensor<float, 4>("latents"), workspace),
-                                   io.tensor<double, 4>("out64"), whole_rounded_model<typename M::scalar>));
+                                   io.tensor<double, 4>("out64"), whole_rounded_model<scalar_of<M>>));
 }
 template <class M>
 void expect_golden_tiles(const M& model, const Golden& io, Index tile) {
   Workspace workspace(2);
   EXPECT_TRUE(close_after_rounding(model.decode_tiled(io.tensor<float, 4>("tiled.latents"), workspace, tile),
-                                   io.tensor<double, 4>("tiled.out64"), whole_rounded_model<typename M::scalar>));
+                                   io.tensor<double, 4>("tiled.out64"), whole_rounded_model<scalar_of<M>>));
 }
 
 TYPED_TEST(RoundedAutoencoders, AreNearThoseOfStableDiffusion1) {
@@ -76,14 +76,14 @@ TYPED_TEST(RoundedDecoders, DoNotSeeThreadsOrTheBatchOrAlignment) {
 TYPED_TEST(RoundedDecoders, TakeWhatWasPlannedAndAllocateNothing) {
   const auto model = random_model<TypeParam>(1);
   for (const Shape<2>& shape : {Shape<2>{1, 1}, {8, 8}, {9, 7}, {5, 21}, {30, 17}}) {
-    const bool slow = kernels<typename TypeParam::scalar>().isa == Isa::portable;
+    const bool slow = kernels<scalar_of<TypeParam>>().isa == Isa::portable;
     if (slow && shape[0] * shape[1] > 80) continue;  // and no other case
     for (const bool tiled : {false, true}) {
       const Decoding<TypeParam> decode{tiled};
       const auto latents = latents_for<TypeParam>(1, shape[0], shape[1], 2);
       Tensor<float, 4> images(1, 3, 8 * shape[0], 8 * shape[1]);
       for (const int threads : {1, 3}) {
-        const std::size_t planned = decode.arena(shape, threads);
+        const std::uint64_t planned = decode.arena(shape, threads);
         Workspace workspace(threads, planned);
         const long before = allocations::count;
         decode(model, latents, images, workspace);

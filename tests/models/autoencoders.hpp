@@ -3,6 +3,7 @@
 
 #include "dit/models/autoencoder_kl.hpp"
 #include "dit/models/autoencoder_tiny.hpp"
+#include "dit/nn/plan.hpp"
 #include "support.hpp"
 
 namespace support {
@@ -30,8 +31,9 @@ struct Decoding {
   void operator()(const M& model, View<const R, 4> latents, View<R, 4> images, Workspace& workspace) const {
     tiled ? model.decode_tiled(latents, images, workspace, tile) : model.decode(latents, images, workspace);
   }
-  std::size_t arena(Shape<2> shape, int threads) const {
-    return tiled ? M::tiled_arena(shape, threads, tile) : M::arena(1, shape, threads);
+  std::uint64_t arena(Shape<2> shape, int threads) const {
+    const Index extents[] = {shape[0], shape[1]};
+    return (tiled ? dit::plan_tiled<M>(1, extents, threads, tile) : dit::plan<M>(1, extents, threads)).arena;
   }
 };
 

@@ -20,8 +20,7 @@ void expect_golden(const M& model, const Golden& io, const std::string& prefix) 
   Workspace workspace(2);
   const auto out = model(io.tensor<float, 4>(prefix + "x"), io.values<float>(prefix + "t"),
                          io.integers(prefix + "y"), workspace);
-  EXPECT_TRUE(
-      close_after_rounding(out, io.tensor<double, 4>(prefix + "out64"), whole_rounded_model<typename M::scalar>));
+  EXPECT_TRUE(close_after_rounding(out, io.tensor<double, 4>(prefix + "out64"), whole_rounded_model<scalar_of<M>>));
 }
 
 TYPED_TEST(RoundedDiTs, AreNearTheOfficialModelOnAnyGrid) {

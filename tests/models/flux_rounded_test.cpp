@@ -17,7 +17,7 @@ template <class M>
 void expect_golden(const M& model, const Golden& io, const typename M::Condition& condition,
                    const std::string& out = "image.out64") {
   EXPECT_TRUE(close_after_rounding(run_golden(model, io, condition), io.tensor<double, 4>(out),
-                                   whole_rounded_model<typename M::scalar>));
+                                   whole_rounded_model<scalar_of<M>>));
 }
 
 TYPED_TEST(RoundedFluxes, AreNearDevAndKontext) {

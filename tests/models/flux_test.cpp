@@ -232,7 +232,7 @@ TYPED_TEST(Fluxes, MayHaveNoSingleBlocks) {
   const auto condition = random_condition<M>(1, 3);
   const auto out = run_text(model, x, condition, workspace);
   for (Index i = 0; i < out.size(); ++i) ASSERT_TRUE(std::isfinite(out.data()[i])) << i;
-  EXPECT_EQ(workspace.high_water(), (M::arena(1, {6, 10}, 7, 2)));
+  EXPECT_EQ(workspace.high_water(), (plan<M>(1, {6, 10}, 7, 2).arena));
 }
 
 // What went wrong elsewhere with FLUX.1, one test each.

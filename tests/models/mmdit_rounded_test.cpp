@@ -15,8 +15,8 @@ TYPED_TEST_SUITE(RoundedMMDiTs, RoundedScalars, ScalarName);
 
 template <class M>
 void expect_golden(const M& model, const Golden& io, const std::string& out = "out64") {
-  EXPECT_TRUE(close_after_rounding(run_golden(model, io), io.tensor<double, 4>(out),
-                                   whole_rounded_model<typename M::scalar>));
+  EXPECT_TRUE(
+      close_after_rounding(run_golden(model, io), io.tensor<double, 4>(out), whole_rounded_model<scalar_of<M>>));
 }
 
 TYPED_TEST(RoundedMMDiTs, AreNearStableDiffusion3) {

@@ -199,12 +199,7 @@ TYPED_TEST(Released, TablesOfManyTimesTakeNoMoreWorkspaceThanOf256Vectors) {
 template <class M>
 std::size_t bytes_in_use(const M& model) {
   std::size_t bytes = 0;
-  constexpr with_scalar<M, shape_only> shapes{};
-  std::vector<std::size_t> sizes;
-  for_each_parameter(
-      [&]<class P>(const Path&, const P&) { sizes.push_back(P::template bytes<typename M::scalar>); }, shapes);
-  auto size = sizes.begin();
-  for_each_parameter([&](const Path&, const auto& p) { bytes += p.empty() ? (++size, 0) : *size++; }, model);
+  for_each_parameter([&]<class P>(const Path&, const P& p) { bytes += p.empty() ? 0 : P::bytes; }, model);
   return bytes;
 }
 

@@ -11,8 +11,7 @@
 #include "dit/io/save.hpp"
 #include "dit/models/conditioned.hpp"
 #include "dit/nn/init.hpp"
-#include "dit/nn/plan.hpp"
-#include "models/text_models.hpp"
+#include "models/passes.hpp"
 
 namespace support {
 
@@ -29,23 +28,6 @@ struct RoundedCase {
     return model(x, t, condition, workspace);
   }();
 };
-
-/// A pass of a model, and what is planned for it.
-struct RoundedPass {
-  Index batch, height, width, text;
-  int threads;
-};
-inline constexpr RoundedPass rounded_passes[] = {{1, 8, 8, 7, 1},  {3, 8, 8, 7, 2},   {2, 6, 10, 5, 3},
-                                                 {1, 2, 2, 1, 2},  {4, 24, 20, 7, 2}, {1, 4, 4, 150, 2},
-                                                 {1, 24, 24, 1, 4}};
-template <class M>
-dit::Plan planned(const RoundedPass& p) {
-  if constexpr (M::family == "dit") {
-    return dit::plan<M>(p.batch, {p.height, p.width}, p.threads);
-  } else {
-    return dit::plan<M>(p.batch, {p.height, p.width}, p.text, p.threads);
-  }
-}
 
 template <class M>
 class RoundedModels : public testing::Test {};
@@ -157,7 +139,7 @@ constexpr std::size_t strips(Index rows, Index depth) {
 
 TYPED_TEST_P(RoundedModels, HaveTheWeightsThatWerePlanned) {
   const RoundedCase<TypeParam> c;
-  using T = typename TypeParam::scalar;
+  using T = dit::scalar_of<TypeParam>;
   std::size_t expected = 0;
   for_each_parameter(
       [&]<class P>(const dit::Path&, const P& p) {
@@ -182,14 +164,12 @@ TYPED_TEST_P(RoundedModels, HaveTheWeightsThatWerePlanned) {
 
 TYPED_TEST_P(RoundedModels, TakeTheArenaThatWasPlannedAndAllocateNothing) {
   const RoundedCase<TypeParam> c;
-  for (const auto& p : rounded_passes) {
-    SCOPED_TRACE(dit::to_string(std::array<Index, 5>{p.batch, p.height, p.width, p.text, p.threads}));
+  for (const Pass& p : passes) {
+    SCOPED_TRACE(describe(p));
     const auto x = random_latents<TypeParam>(p.batch, p.height, p.width, 2);
     const auto condition = random_condition<TypeParam>(p.batch, 3, p.text);
     const std::vector<float> t(static_cast<std::size_t>(p.batch), TypeParam::model_time(0.5));
-    Index channels = x.dimension(1);
-    if constexpr (TypeParam::family == "dit") channels = TypeParam::config.out_channels();
-    Tensor<float, 4> out(p.batch, channels, p.height, p.width);
+    auto out = output_for<TypeParam>(x);
     {
       Workspace workspace(p.threads);
       const long before = allocations::count;
@@ -239,7 +219,7 @@ TYPED_TEST_P(RoundedModels, AreWhatTheyWereAfterSavingAndLoading) {
   const RoundedCase<TypeParam> c;
   const auto bytes = save_to_memory(c.model);
   const auto again = dit::load_from_memory<TypeParam>(bytes, {.strict = true});
-  if constexpr (std::is_same_v<typename TypeParam::scalar, dit::bf16>) {
+  if constexpr (std::is_same_v<dit::scalar_of<TypeParam>, dit::bf16>) {
     EXPECT_EQ(max_difference(c.model, again), 0);
     EXPECT_EQ(save_to_memory(again), bytes);
     const auto half = dit::load_from_memory<TypeParam>(save_to_memory(c.model, {.dtype = dit::DType::BF16}));

@@ -145,7 +145,7 @@ TYPED_TEST(TextLayouts, AreToldWhatIsMissing) {
 template <class M>
 std::size_t tensors_in(Layout layout) {
   std::set<std::string> names;
-  const with_scalar<M, shape_only> model{};
+  const M model{};
   for_each_parameter(
       [&]<class P>(const Path& path, const P&) {
         for (const auto& piece :

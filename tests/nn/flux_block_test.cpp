@@ -3,6 +3,7 @@
 #include "dit/nn/flux_block.hpp"
 
 #include "dit/nn/init.hpp"
+#include "dit/nn/plan.hpp"
 #include "nn/blocks.hpp"
 
 namespace {
@@ -310,9 +311,16 @@ TYPED_TEST(FluxBlocks, TakeTheArenaThatTheySay) {
     Workspace of_double(r.threads), of_single(r.threads);
     f.double_block(tokens<width>(s.img), tokens<width>(s.txt), {{six.data()}, {six.data() + r.batch * 6 * width}},
                    of_double, turns.rope, turns.rope.from(r.text, head_dim));
-    EXPECT_EQ(of_double.high_water(), Double<T>::arena(r.batch, count, r.text, r.threads)) << r.batch;
+    const Tokens<T, width> img{nullptr, r.batch, count}, txt{nullptr, r.batch, r.text};
+    const auto of_two = [&](const Double<T>& one, Workspace& meter) {
+      one(img, txt, typename Double<T>::Modulations{}, meter);
+    };
+    EXPECT_EQ(of_double.high_water(), plan_of<Double<T>>(r.threads, of_two).arena) << r.batch;
     f.single_block(tokens<width>(z), typename Single<T>::Modulations{six.data()}, of_single, turns.rope);
-    EXPECT_EQ(of_single.high_water(), Single<T>::arena(r.batch, r.text + count, r.threads)) << r.batch;
+    const auto of_one = [&](const Single<T>& one, Workspace& meter) {
+      one(Tokens<T, width>{nullptr, r.batch, r.text + count}, typename Single<T>::Modulations{}, meter);
+    };
+    EXPECT_EQ(of_single.high_water(), plan_of<Single<T>>(r.threads, of_one).arena) << r.batch;
   }
 }
 

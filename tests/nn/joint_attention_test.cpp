@@ -1,6 +1,7 @@
 /// Attention with its projections, norms and turns: of one stream, and of several together.
 
 #include "dit/nn/attention.hpp"
+#include "dit/nn/plan.hpp"
 
 #include "nn/blocks.hpp"
 
@@ -125,10 +126,15 @@ TYPED_TEST(JointAttentionLayers, TakeTheArenaThatTheySay) {
       auto s = random_streams<T>(2, {counts[0], counts[1]});
       Workspace workspace(threads), of_one(threads);
       joint(workspace, tokens<width>(s[0]), tokens<width>(s[1]));
-      EXPECT_EQ(workspace.high_water(), J::arena(2, counts, threads)) << counts[0] << " + " << counts[1];
+      const Tokens<T, width> first{nullptr, 2, counts[0]}, second{nullptr, 2, counts[1]};
+      const auto of_both = [&](const J& j, Workspace& meter) { j(meter, first, second); };
+      EXPECT_EQ(workspace.high_water(), plan_of<J>(threads, of_both).arena) << counts[0] << " + " << counts[1];
       const auto x = tokens<width>(s[1]);
       store(x, own(lazy(Tokens<const T, width>(x)), of_one), of_one);
-      EXPECT_EQ(of_one.high_water(), decltype(own)::arena(2, counts[1], threads)) << counts[1];
+      const auto alone = [&](const auto& one, Workspace& meter) {
+        store(second, one(lazy(Tokens<const T, width>(second)), meter), meter);
+      };
+      EXPECT_EQ(of_one.high_water(), (plan_of<Own<T, HeadNorm::none>>(threads, alone).arena)) << counts[1];
     }
   }
 }
@@ -146,7 +152,7 @@ TYPED_TEST(JointAttentionLayers, RefuseStreamsOfOtherBatchesAndMissingWeights) {
 }
 
 TYPED_TEST(JointAttentionLayers, AreNamedByTheirStream) {
-  using J = Joint<shape_only, 2, HeadNorm::sd3>;
+  using J = Joint<TypeParam, 2, HeadNorm::sd3>;
   std::vector<std::string> names;
   constexpr J shapes{};
   for_each_parameter([&](const Path& path, const auto&) { names.push_back(path.str()); }, shapes);

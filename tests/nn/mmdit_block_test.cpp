@@ -3,6 +3,7 @@
 #include "dit/nn/mmdit_block.hpp"
 
 #include "dit/nn/init.hpp"
+#include "dit/nn/plan.hpp"
 #include "nn/blocks.hpp"
 
 namespace {
@@ -379,7 +380,11 @@ TYPED_TEST(MMDiTBlocks, TakeTheArenaThatTheySay) {
       const auto m = Numbers<Block>::random(r.batch);
       Workspace workspace(r.threads);
       block(tokens<width>(s.x), tokens<width>(s.context), m.chunked(), workspace);
-      EXPECT_EQ(workspace.high_water(), Block::arena(r.batch, r.count, r.text, r.threads))
+      const auto pass = [&r](const Block& one, Workspace& meter) {
+        one(Tokens<T, width>{nullptr, r.batch, r.count}, Tokens<T, width>{nullptr, r.batch, r.text},
+            typename Block::Modulations{}, meter);
+      };
+      EXPECT_EQ(workspace.high_water(), plan_of<Block>(r.threads, pass).arena)
           << r.batch << " x (" << r.count << " + " << r.text << ") on " << r.threads;
     }
   });

@@ -34,7 +34,7 @@ std::map<std::string, std::vector<float>> numbers(const M& model) {
 
 TEST(Module, VisitsEveryTensorOfTheOfficialCheckpointOnce) {
   std::vector<std::string> names;
-  constexpr DiT<tiny, shape_only> shapes;
+  constexpr Model shapes;
   for_each_parameter([&names](const Path& path, const auto&) { names.push_back(path.str()); }, shapes);
   std::vector<std::string> expected{"pos_embed", "x_embedder.proj.weight", "x_embedder.proj.bias"};
   for (const char* layer : {"t_embedder.mlp.0", "t_embedder.mlp.2"}) {
@@ -172,11 +172,11 @@ TEST(AdaLNZero, LeavesNormsAsTheyAre) {
 
 TEST(Plan, CountsTheBytesOfPackedWeights) {
   // 24 x 24 packs to 32 x 24 floats, its bias stays 24.
-  EXPECT_EQ((Weight<shape_only, 24, 24>::bytes<float>), 32U * 24 * 4);
-  EXPECT_EQ((Weight<shape_only, 24, 24>::bytes<double>), 32U * 24 * 8);
-  EXPECT_EQ((Parameter<shape_only, 24>::bytes<float>), 24U * 4);
+  EXPECT_EQ((Weight<float, 24, 24>::bytes), 32U * 24 * 4);
+  EXPECT_EQ((Weight<double, 24, 24>::bytes), 32U * 24 * 8);
+  EXPECT_EQ((Parameter<float, 24>::bytes), 24U * 4);
   std::size_t bytes = 0;
-  constexpr DiT<tiny, shape_only> shapes;
+  constexpr Model shapes;
   for_each_parameter(
       [&bytes]<class P>(const Path& path, const P&) {
         const std::string name = path.str();

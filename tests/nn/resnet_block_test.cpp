@@ -1,6 +1,7 @@
 /// The blocks of the autoencoders alone: against the equations in loops of double, in the memory that they say.
 
 #include "dit/nn/resnet_block.hpp"
+#include "dit/nn/plan.hpp"
 
 #include "support.hpp"
 
@@ -137,7 +138,10 @@ void expect_resnet() {
     Workspace workspace(2);
     block(Maps<const T, in>{x.data(), height, width}, Maps<T, out>{y.data(), height, width}, workspace);
     EXPECT_TRUE(close(y, expected.values, whole_model<T>)) << height << " x " << width;
-    EXPECT_EQ(workspace.high_water(), (ResnetBlock<in, out, groups, T>::arena(height, width, 2)));
+    const auto pass = [h = height, w = width](const auto& one, Workspace& meter) {
+      one(Maps<const T, in>{nullptr, h, w}, Maps<T, out>{nullptr, h, w}, meter);
+    };
+    EXPECT_EQ(workspace.high_water(), (plan_of<ResnetBlock<in, out, groups, T>>(2, pass).arena));
   }
 }
 TYPED_TEST(AutoencoderBlocks, ResnetsAreTheirEquation) {
@@ -162,7 +166,10 @@ void expect_attention(Index height, Index width) {
   Workspace workspace(2);
   block(Maps<T, channels>{x.data(), height, width}, workspace);
   EXPECT_TRUE(close(x, expected.values, whole_model<T>)) << height << " x " << width;
-  EXPECT_EQ(workspace.high_water(), (PixelAttention<channels, groups, T>::arena(height, width, 2)));
+  const auto pass = [=](const auto& one, Workspace& meter) {
+    one(Maps<T, channels>{nullptr, height, width}, meter);
+  };
+  EXPECT_EQ(workspace.high_water(), (plan_of<PixelAttention<channels, groups, T>>(2, pass).arena));
 }
 TYPED_TEST(AutoencoderBlocks, AttendToAllPixels) {
   expect_attention<16, 4, TypeParam>(1, 1);
@@ -215,7 +222,8 @@ TYPED_TEST(AutoencoderBlocks, MiddlesAreResnetAttentionResnet) {
   Workspace workspace(2);
   block(Maps<T, 16>{x.data(), 3, 5}, workspace);
   EXPECT_TRUE(close(x, expected.values, whole_model<T>));
-  EXPECT_EQ(workspace.high_water(), (MidBlock<16, 4, T>::arena(3, 5, 2)));
+  const auto pass = [](const auto& one, Workspace& meter) { one(Maps<T, 16>{nullptr, 3, 5}, meter); };
+  EXPECT_EQ(workspace.high_water(), (plan_of<MidBlock<16, 4, T>>(2, pass).arena));
 }
 
 template <int in, int out, int blocks, bool upsamples, class T>
@@ -237,7 +245,11 @@ void expect_up_block() {
   const auto y = block(Maps<T, in>{here.data(), 3, 5}, turns, workspace);
   EXPECT_EQ(y.data, turns.here);
   EXPECT_TRUE(close(std::vector<T>(y.data, y.data + y.size()), expected.values, whole_model<T>));
-  EXPECT_EQ(workspace.high_water(), Block::arena(3, 5, 2));
+  const auto pass = [](const Block& one, Workspace& meter) {
+    Turns<T> nowhere{nullptr, nullptr};
+    one(Maps<T, in>{nullptr, 3, 5}, nowhere, meter);
+  };
+  EXPECT_EQ(workspace.high_water(), plan_of<Block>(2, pass).arena);
 }
 TYPED_TEST(AutoencoderBlocks, OfALevelTakeTurnsInTwoMemories) {
   expect_up_block<16, 16, 2, true, TypeParam>();

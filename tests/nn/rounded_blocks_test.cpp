@@ -2,6 +2,7 @@
 
 #include "dit/nn/depatchify.hpp"
 #include "dit/nn/flux_block.hpp"
+#include "dit/nn/plan.hpp"
 #include "support.hpp"
 
 namespace {
@@ -24,10 +25,9 @@ TYPED_TEST(RoundedBlocks, AreNearTheOfficialDiTBlock) {
 }
 
 /// Two streams of tokens, under their names in the golden, with turns for both or none.
-template <class Block, class... Turns>
+template <class T, class Block, class... Turns>
 void expect_golden(const std::string& name, const char* image, const char* text, Turns... turns) {
   constexpr int width = Block::width;
-  using T = typename Block::scalar;
   const Golden io(name + "_io");
   auto x = io.tensor<float, 3>(image), y = io.tensor<float, 3>(text);
   const auto before = y;
@@ -46,10 +46,10 @@ void expect_golden(const std::string& name, const char* image, const char* text,
 
 TYPED_TEST(RoundedBlocks, AreNearTheOfficialMMDiTBlocks) {
   constexpr BlockConfig config{.width = 24, .heads = 3, .mlp = 96};
-  expect_golden<MMDiTBlock<config, TypeParam>>("mmdit_block", "x", "context");
-  expect_golden<MMDiTBlock<config, TypeParam, HeadNorm::sd3>>("mmdit_block_qk_norm", "x", "context");
-  expect_golden<MMDiTLastBlock<config, TypeParam>>("mmdit_block_pre_only", "x", "context");
-  expect_golden<MMDiTDualBlock<config, TypeParam>>("mmdit_block_dual", "x", "context");
+  expect_golden<TypeParam, MMDiTBlock<config, TypeParam>>("mmdit_block", "x", "context");
+  expect_golden<TypeParam, MMDiTBlock<config, TypeParam, HeadNorm::sd3>>("mmdit_block_qk_norm", "x", "context");
+  expect_golden<TypeParam, MMDiTLastBlock<config, TypeParam>>("mmdit_block_pre_only", "x", "context");
+  expect_golden<TypeParam, MMDiTDualBlock<config, TypeParam>>("mmdit_block_dual", "x", "context");
 }
 
 TYPED_TEST(RoundedBlocks, AreNearTheOfficialFluxBlocks) {
@@ -65,7 +65,7 @@ TYPED_TEST(RoundedBlocks, AreNearTheOfficialFluxBlocks) {
         [&](Index token, int axis) { return ids[static_cast<std::size_t>(3 * token + axis)]; }, cos.data(),
         sin.data(), workspace);
     if (name == "flux_double_block") {
-      expect_golden<DoubleStreamBlock<config, TypeParam>>(name, "img", "txt", rope, rope.from(7, 16));
+      expect_golden<TypeParam, DoubleStreamBlock<config, TypeParam>>(name, "img", "txt", rope, rope.from(7, 16));
     } else {
       auto z = io.tensor<float, 3>("x");
       auto c = io.tensor<float, 2>("c");
@@ -103,7 +103,10 @@ TYPED_TEST(RoundedBlocks, MayHaveWidthsThatFillNoWord) {
     block(tokens<18>(x), {six.data()}, workspace);
     exact(tokens<18>(expected), {six.data()}, other);
     EXPECT_TRUE(close_after_rounding(x, expected, one_rounded_layer<TypeParam>));
-    EXPECT_EQ(workspace.high_water(), Block::arena(2, 13, threads));
+    const auto pass = [](const Block& one, Workspace& meter) {
+      one(Tokens<float, 18>{nullptr, 2, 13}, typename Block::Modulations{}, meter);
+    };
+    EXPECT_EQ(workspace.high_water(), plan_of<Block>(threads, pass).arena);
   }
 }
 

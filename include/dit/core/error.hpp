@@ -86,7 +86,7 @@ decltype(auto) or_out_of_memory(const char* what, F&& f) {
 }
 
 /// Throws `Error(code, sentence)` unless `condition` holds.
-inline void require(bool condition, errc code, std::string_view sentence) {
+constexpr void require(bool condition, errc code, const char* sentence) {
   if (!condition) throw Error(code, sentence);
 }
 

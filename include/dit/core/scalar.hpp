@@ -18,9 +18,6 @@ using f16 = Eigen::half;
 /// them.
 using int8 = std::int8_t;
 
-/// In place of a scalar: a model that has shapes and names but no numbers, so it is a constant of the compiler.
-struct shape_only {};
-
 template <class T>
 struct compute_type {
   using type = float;
@@ -28,10 +25,6 @@ struct compute_type {
 template <>
 struct compute_type<double> {
   using type = double;
-};
-template <>
-struct compute_type<shape_only> {
-  using type = shape_only;
 };
 
 /// What activations, biases and norms are in a model whose weights are `T`: float, except in the double reference.

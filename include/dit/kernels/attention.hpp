@@ -266,6 +266,12 @@ constexpr std::size_t attention_arena(Index batch, Index heads, Index head_dim, 
          static_cast<std::size_t>(strands) * detail::AttentionScratch<T>::bytes(head_dim, block);
 }
 
+/// Multiplications and additions of q k^T and of what meets v.
+constexpr std::uint64_t attention_flops(Index heads, Index queries, Index keys, Index head_dim) {
+  const auto of = [](Index n) { return static_cast<std::uint64_t>(n); };
+  return 4 * of(heads) * of(queries) * of(keys) * of(head_dim);
+}
+
 /// The queries of every stream attend to the keys of all streams, in order: bit for bit what one stream of the
 /// concatenated tokens gives, without concatenating. Without any key the output is 0. `out` may be the place of q.
 /// With T = bf16 queries, keys, values and the softmax's numerators are rounded once, sums are of floats.

@@ -203,10 +203,12 @@ constexpr Index gemm_scratch(Index rows, Index depth, const Blocking& block) {
          tile_width;
 }
 
-inline void require_depth(Index rows, Index weights) {
-  if (rows == weights) return;  // not `require`, which would compose the sentence at every call
-  throw Error(errc::bad_input_shape,
-              "a linear layer of " + std::to_string(weights) + " inputs was given rows of " + std::to_string(rows));
+template <class T>
+void require_fit(Index depth, const PackedMatrix<T>& weights) {
+  if (weights.strip(0) == nullptr) throw Error(errc::bad_state, "a product was asked of a matrix without numbers");
+  if (depth == weights.depth()) return;  // not `require`, which would compose the sentence at every call
+  throw Error(errc::bad_input_shape, "a linear layer of " + std::to_string(weights.depth()) +
+                                         " inputs was given rows of " + std::to_string(depth));
 }
 
 }  // namespace detail
@@ -220,11 +222,11 @@ constexpr std::size_t gemm_arena(Index rows, Index depth, int strands, bool pack
 }
 
 /// sink <- source W^T for A [rows, depth] and W [outputs, depth].
-/// Throws errc::bad_input_shape if the depths differ.
+/// Errors: bad_input_shape if the depths differ; bad_state where there are no weights.
 template <class T, class Source, class Sink>
 void gemm(const Source& source, const PackedMatrix<T>& weights, const Sink& sink, Workspace& workspace,
-          const Kernels<T>& k = kernels<T>()) {
-  detail::require_depth(source.depth, weights.depth());
+          const Kernels<T>& k) {
+  detail::require_fit(source.depth, weights);
   const Index rows = source.rows, depth = source.depth, outputs = weights.rows();
   if (rows == 0 || outputs == 0) return;
   const auto scope = workspace.scope();
@@ -242,6 +244,26 @@ void gemm(const Source& source, const PackedMatrix<T>& weights, const Sink& sink
     detail::multiply_block(grid, rb, cb, a.panels + first * padded<T>(depth), a.scale ? a.scale + first : nullptr,
                            weights, sink, scratch + strand * scratch_size, k);
   });
+}
+
+namespace detail {
+/// What a meter counts instead of a product.
+template <class T>
+constexpr void count_product(Index rows, const PackedMatrix<T>& weights, std::size_t bytes, Workspace& workspace) {
+  const auto multiplied = static_cast<std::uint64_t>(rows) * static_cast<std::uint64_t>(weights.depth());
+  workspace.count(rows == 0 ? 0 : bytes, 2 * multiplied * static_cast<std::uint64_t>(weights.rows()));
+}
+}  // namespace detail
+
+/// The same with the kernels that are active; a meter counts it.
+template <class T, class Source, class Sink>
+constexpr void gemm(const Source& source, const PackedMatrix<T>& weights, const Sink& sink, Workspace& workspace) {
+  if (workspace.counts()) {
+    constexpr bool packed = std::is_same_v<Source, PanelsSource<T>>;
+    const std::size_t bytes = gemm_arena<T>(source.rows, source.depth, workspace.strands(), packed);
+    return detail::count_product(source.rows, weights, bytes, workspace);
+  }
+  gemm(source, weights, sink, workspace, kernels<T>());
 }
 
 namespace detail {
@@ -270,11 +292,11 @@ constexpr std::size_t gemm_in_blocks_arena(Index rows, Index depth, int strands)
 /// caches, each block by the strand that multiplies it.
 template <class T, class Source, class Sink>
 void gemm_in_blocks(const Source& source, const PackedMatrix<T>& weights, const Sink& sink, Workspace& workspace,
-                    const Kernels<T>& k = kernels<T>()) {
+                    const Kernels<T>& k) {
   const Index rows = source.rows, depth = source.depth;
   const int strands = workspace.strands();
   if (detail::few_rows<T>(rows, depth, strands, k.blocking)) return gemm(source, weights, sink, workspace, k);
-  detail::require_depth(depth, weights.depth());
+  detail::require_fit(depth, weights);
   const auto scope = workspace.scope();
   const auto grid = detail::Grid::of<T>(rows, depth, weights.strips(), /*strands=*/1, k);
   const Index step = padded<T>(depth), most = detail::block_rows<T>(rows, depth, k.blocking);
@@ -299,6 +321,12 @@ void gemm_in_blocks(const Source& source, const PackedMatrix<T>& weights, const 
       detail::multiply_block(grid, rb, cb, own, scale, weights, sink, scratch + strand * scratch_size, k);
     }
   });
+}
+
+/// The same with the kernels that are active.
+template <class T, class Source, class Sink>
+void gemm_in_blocks(const Source& source, const PackedMatrix<T>& weights, const Sink& sink, Workspace& workspace) {
+  gemm_in_blocks(source, weights, sink, workspace, kernels<T>());
 }
 
 }}  // namespace dit

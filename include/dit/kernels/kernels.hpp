@@ -56,12 +56,9 @@ inline constexpr Kernels<T> neonmmla_table{{neon::verbs<float>}, {neonmmla::prod
 /// their `isa` says. errc::unsupported_isa if it cannot run here. Double has only the portable ones.
 template <class T>
 const Kernels<T>& kernels(Isa isa) {
-  static_assert(
-      std::is_same_v<T, float> || std::is_same_v<T, double> || std::is_same_v<T, bf16> || std::is_same_v<T, int8>,
-      "weights are float, double, bf16 or int8");
   if (!supports(isa)) throw Error(errc::unsupported_isa, "this machine has no " + std::string(name(isa)));
 #if DIT_X86
-  if constexpr (std::is_same_v<real<T>, float>) {
+  if constexpr (WeightType<T>::known && std::is_same_v<real<T>, float>) {
 #if DIT_AMX
     if constexpr (!std::is_same_v<T, float>) {
       if (isa == Isa::amx) return detail::amx_table<T>;
@@ -78,7 +75,7 @@ const Kernels<T>& kernels(Isa isa) {
     if (isa >= Isa::avx2) return detail::avx2_table<T>;
   }
 #elif DIT_ARM64
-  if constexpr (std::is_same_v<real<T>, float>) {
+  if constexpr (WeightType<T>::known && std::is_same_v<real<T>, float>) {
     if constexpr (!std::is_same_v<T, float>) {
       if (isa >= Isa::neonmmla) return detail::neonmmla_table<T>;
     }
@@ -88,7 +85,12 @@ const Kernels<T>& kernels(Isa isa) {
     if (isa >= Isa::neon) return detail::neon_table<T>;
   }
 #endif
-  return detail::portable_table<T>;
+  if constexpr (WeightType<T>::known) {
+    return detail::portable_table<T>;
+  } else {  // which said so
+    static const Kernels<T> none{};
+    return none;
+  }
 }
 
 /// The kernels that run unless others are asked for.

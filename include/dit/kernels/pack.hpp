@@ -38,7 +38,7 @@ class PackedMatrix {
     return numbers_bytes(rows, depth) + (quantised ? 2 * sizeof(float) * padded_rows(rows) : 0);
   }
 
-  PackedMatrix() = default;
+  constexpr PackedMatrix() = default;
   /// Zeros. Errors: out_of_memory; bad_config beyond max_depth.
   PackedMatrix(Index rows, Index depth) : PackedMatrix(rows, depth, 0) {}
   /// The same for rows that will all be set: only what lies around them is zero. The threads that set them are the
@@ -47,10 +47,19 @@ class PackedMatrix {
     return PackedMatrix(rows, depth, numbers_bytes(rows / strip_width * strip_width, depth));
   }
 
-  bool empty() const noexcept { return !data_; }
-  Index rows() const noexcept { return rows_; }
-  Index depth() const noexcept { return depth_; }
-  Index strips() const noexcept { return (rows_ + strip_width - 1) / strip_width; }
+  /// Extents without numbers, for a plan: see Memory.
+  static constexpr PackedMatrix planned(Index rows, Index depth) {
+    PackedMatrix matrix;
+    matrix.rows_ = rows;
+    matrix.depth_ = depth;
+    matrix.data_ = Memory::planned(bytes(rows, depth));
+    return matrix;
+  }
+
+  constexpr bool empty() const noexcept { return data_.empty(); }
+  constexpr Index rows() const noexcept { return rows_; }
+  constexpr Index depth() const noexcept { return depth_; }
+  constexpr Index strips() const noexcept { return (rows_ + strip_width - 1) / strip_width; }
   const T* strip(Index s) const noexcept { return numbers() + s * strip_size(); }
   /// Of every row, and of those that fill the last strip; null unless T is int8.
   const float* scale() const noexcept {
@@ -103,7 +112,7 @@ class PackedMatrix {
     require(depth <= max_depth, errc::bad_config, "a matrix of int8 has at most 65536 columns");
     const std::size_t size = bytes(rows, depth);
     try {
-      data_ = zeroed_memory(size, zeros);
+      data_ = Memory::zeroed(size, zeros);
     } catch (const std::bad_alloc&) {
       throw Error(errc::out_of_memory, "no memory for a packed matrix of " + std::to_string(size) + " bytes");
     }

@@ -18,6 +18,14 @@ enum class Activation : std::uint8_t { none, gelu_tanh, gelu_erf, silu, relu };
 ///   layer: (x - mean) / sqrt(var + eps),  rms: x / sqrt(mean(x^2) + eps)
 enum class Norm : std::uint8_t { layer, rms };
 
+/// What matrices of weights consist of. It says so once for a type, however many of them ask.
+template <class T>
+struct WeightType {
+  static constexpr bool known = std::is_same_v<T, float> || std::is_same_v<T, double> || std::is_same_v<T, bf16> ||
+                                std::is_same_v<T, int8>;
+  static_assert(known, "the weights of a model are float, double, dit::bf16 or dit::int8");
+};
+
 /// Numbers in a row of a tile, which is what two strips give.
 inline constexpr Index tile_width = 32;
 /// Outputs in a strip, whatever the machine: with words of 4 bytes one cache line per step.

@@ -53,9 +53,6 @@ struct AutoencoderKLDecoder {
   static constexpr int levels = config.levels();
   static constexpr int inner = config.level(0), outer = config.level(levels - 1);
   using R = real<T>;
-  using scalar = T;
-  template <class U>
-  using with_scalar = AutoencoderKLDecoder<config, U>;
 
   template <int l>
   using Level =
@@ -82,7 +79,7 @@ struct AutoencoderKLDecoder {
   }
 
   /// z [h, w, C] -> image [channels, factor * h, factor * w]
-  void operator()(Maps<const R, config.latent_channels> z, View<R, 3> image, Workspace& workspace) const {
+  constexpr void operator()(Maps<const R, config.latent_channels> z, View<R, 3> image, Workspace& workspace) const {
     const auto scope = workspace.scope();
     const auto [first, second] = turns_sizes(z.height, z.width);
     R* const here = workspace.take<R>(first);
@@ -95,20 +92,9 @@ struct AutoencoderKLDecoder {
     store_planes(image, conv_out(silu(conv_norm_out(y, workspace))), workspace);
   }
 
-  static constexpr std::size_t arena(Index height, Index width, int strands) {
-    const auto [first, second] = turns_sizes(height, width);
-    const Index h = height * config.factor(), w = width * config.factor();
-    std::size_t most = std::max({decltype(conv_in)::arena(height, width, strands),
-                                 decltype(mid_block)::arena(height, width, strands),
-                                 decltype(conv_norm_out)::arena(h * w, strands),
-                                 decltype(conv_norm_out)::held() + decltype(conv_out)::arena(h, w, strands)});
-    for_each_level([&](auto l) { most = std::max(most, Level<l>::arena(height << l, width << l, strands)); });
-    return arena_bytes<R>(first) + arena_bytes<R>(second) + most;
-  }
-
  private:
   template <int l>
-  auto up(Maps<R, config.level(l == 0 ? 0 : l - 1)> x, Turns<R>& turns, Workspace& workspace) const {
+  constexpr auto up(Maps<R, config.level(l == 0 ? 0 : l - 1)> x, Turns<R>& turns, Workspace& workspace) const {
     const auto y = up_blocks.template get<l>()(x, turns, workspace);
     if constexpr (l + 1 < levels) {
       return up<l + 1>(y, turns, workspace);
@@ -167,9 +153,6 @@ struct AutoencoderKL : LatentDecoder<AutoencoderKL<config_, T>, real<T>, 4> {
   static_assert(config.scaling_factor_e5 > 0, "AutoencoderKL: the scaling factor must be positive");
   using R = real<T>;
   using Base = LatentDecoder<AutoencoderKL, R, 4>;
-  using scalar = T;
-  template <class U>
-  using with_scalar = AutoencoderKL<config, U>;
 
   static constexpr int channels = config.latent_channels;
   std::conditional_t<config.post_quant_conv, Conv2d<channels, channels, 1, T>, Nothing> post_quant_conv;
@@ -180,33 +163,14 @@ struct AutoencoderKL : LatentDecoder<AutoencoderKL<config_, T>, real<T>, 4> {
     f("post_quant_conv", self.post_quant_conv...);
   }
 
-  /// Workspace bytes of decoding latents [batch, channels, h, w], shape = {h, w}, whole or in tiles.
-  static constexpr std::size_t arena(Index, Shape<2> shape, int strands) {
-    const Index pixels = shape[0] * shape[1];
-    const std::size_t decoding = decltype(decoder)::arena(shape[0], shape[1], strands);
-    if (!config.post_quant_conv) return arena_bytes<R>(pixels * channels) + decoding;
-    return 2 * arena_bytes<R>(pixels * channels) +
-           std::max(conv_arena<T>(shape[0], shape[1], channels, 1, strands), decoding);
-  }
-  static constexpr std::size_t tiled_arena(Shape<2> shape, int strands, Index tile = 64) {
-    Base::require_tile(tile);
-    if (shape[0] <= tile && shape[1] <= tile) return arena(1, shape, strands);
-    const Tiles rows = Base::cut(shape[0], tile), columns = Base::cut(shape[1], tile);
-    return arena_bytes<R>(tile_size(tile)) +
-           BlendedTiles<R>::arena(config.image_channels, factor * tile, columns.count()) +
-           detail::most_of_tiles(rows, columns, [strands](Index height, Index width) {
-             return arena(1, {height, width}, strands);
-           });
-  }
-
   static constexpr Index tile_size(Index tile) { return config.image_channels * factor * tile * factor * tile; }
 
   /// One image of a window of a sample's latents [C, H, W].
-  void decode_window(View<const R, 3> latents, Index top, Index left, Index height, Index width, View<R, 3> image,
-                     Workspace& workspace) const {
+  constexpr void decode_window(View<const R, 3> latents, Index top, Index left, Index height, Index width,
+                               View<R, 3> image, Workspace& workspace) const {
     const auto scope = workspace.scope();
     auto z = take_maps<R, channels>(height, width, workspace);
-    read_planes(latents, top, left, z, [](R x) {
+    read_planes(latents, top, left, z, workspace, [](R x) {
       return x / static_cast<R>(config.scaling_factor()) + static_cast<R>(config.shift_factor());
     });
     if constexpr (config.post_quant_conv) {
@@ -218,20 +182,18 @@ struct AutoencoderKL : LatentDecoder<AutoencoderKL<config_, T>, real<T>, 4> {
   }
 
   /// One sample in tiles.
-  void decode_tiles(View<const R, 3> latents, Index tile, View<R, 3> image, Workspace& workspace) const {
+  constexpr void decode_tiles(View<const R, 3> latents, Index tile, View<R, 3> image, Workspace& workspace) const {
     const Index h = latents.shape[1], w = latents.shape[2];
     if (h <= tile && w <= tile) return decode_window(latents, 0, 0, h, w, image, workspace);
     const auto scope = workspace.scope();
     const Tiles rows = Base::cut(h, tile), columns = Base::cut(w, tile);
     R* const memory = workspace.take<R>(tile_size(tile));
     const BlendedTiles<R> blended(image, factor * tile, columns.count(), workspace);
-    for (Index i = 0; i < rows.count(); ++i) {
-      for (Index j = 0; j < columns.count(); ++j) {
-        const View<R, 3> one(memory, {config.image_channels, factor * rows.size(i), factor * columns.size(j)});
-        decode_window(latents, rows.first(i), columns.first(j), rows.size(i), columns.size(j), one, workspace);
-        blended.put(i, j, one, workspace);
-      }
-    }
+    detail::for_each_tile(rows, columns, workspace, [&](Index i, Index j) {
+      const View<R, 3> one(memory, {config.image_channels, factor * rows.size(i), factor * columns.size(j)});
+      decode_window(latents, rows.first(i), columns.first(j), rows.size(i), columns.size(j), one, workspace);
+      blended.put(i, j, one, workspace);
+    });
   }
 };
 

@@ -28,26 +28,19 @@ inline constexpr AutoencoderTinyConfig taef1{.latent_channels = 16};
 template <int channels, class T = float>
 struct TinyBlock {
   using R = real<T>;
-  using scalar = T;
-  template <class U>
-  using with_scalar = TinyBlock<channels, U>;
 
   using Conv = Conv2d<channels, channels, 3, T>;
   Sequence<Conv, Nothing, Conv, Nothing, Conv> conv;
 
   static constexpr void visit(auto&& f, auto&... self) { f("conv", self.conv...); }
 
-  void operator()(Maps<R, channels> x, Workspace& workspace) const {
+  constexpr void operator()(Maps<R, channels> x, Workspace& workspace) const {
     const auto scope = workspace.scope();
     const auto h = take_maps<R, channels>(x.height, x.width, workspace);
     const auto g = take_maps<R, channels>(x.height, x.width, workspace);
     store(h, relu(conv.template get<0>()(x)), workspace);
     store(g, relu(conv.template get<2>()(h)), workspace);
     add(x, relu(conv.template get<4>()(g)), workspace);
-  }
-
-  static constexpr std::size_t arena(Index height, Index width, int strands) {
-    return 2 * arena_bytes<R>(height * width * channels) + Conv::arena(height, width, strands);
   }
 };
 
@@ -58,9 +51,6 @@ template <AutoencoderTinyConfig config, class T = float>
 struct TinyDecoder {
   static constexpr int width = config.width;
   using R = real<T>;
-  using scalar = T;
-  template <class U>
-  using with_scalar = TinyDecoder<config, U>;
 
   Conv2d<config.latent_channels, width, 3, T> conv_in;
   std::array<std::array<TinyBlock<width, T>, 3>, 3> blocks;
@@ -80,7 +70,7 @@ struct TinyDecoder {
   }
 
   /// z [h, w, C] -> image [channels, 8 h, 8 w]
-  void operator()(Maps<const R, config.latent_channels> z, View<R, 3> image, Workspace& workspace) const {
+  constexpr void operator()(Maps<const R, config.latent_channels> z, View<R, 3> image, Workspace& workspace) const {
     const auto scope = workspace.scope();
     R* memory[2] = {workspace.take<R>(64 * z.pixels() * width), workspace.take<R>(16 * z.pixels() * width)};
     Maps<R, width> x{memory[1], z.height, z.width};  // the first upsampling is from 1 to 0, the last as well
@@ -93,15 +83,6 @@ struct TinyDecoder {
     }
     last_block(x, workspace);
     store_planes(image, conv_out(x), workspace, 2, -1);  // [0, 1] to [-1, 1]
-  }
-
-  static constexpr std::size_t arena(Index h, Index w, int strands) {
-    std::size_t most = decltype(conv_in)::arena(h, w, strands);
-    for (const Index by : {1, 2, 4, 8}) {
-      most = std::max(most, TinyBlock<width, T>::arena(by * h, by * w, strands));
-      if (by > 1) most = std::max(most, conv_arena<T>(by * h, by * w, width, 3, strands));
-    }
-    return arena_bytes<R>(64 * h * w * width) + arena_bytes<R>(16 * h * w * width) + most;
   }
 };
 
@@ -128,9 +109,6 @@ struct AutoencoderTiny : LatentDecoder<AutoencoderTiny<config_, T>, real<T>, 8> 
                 "AutoencoderTiny: channels must be positive");
   using R = real<T>;
   using Base = LatentDecoder<AutoencoderTiny, R, 8>;
-  using scalar = T;
-  template <class U>
-  using with_scalar = AutoencoderTiny<config, U>;
 
   struct Layers {
     TinyDecoder<config, T> layers;
@@ -145,30 +123,16 @@ struct AutoencoderTiny : LatentDecoder<AutoencoderTiny<config_, T>, real<T>, 8> 
     return config.image_channels * factor * factor * std::min(tile, height) * std::min(tile, width);
   }
 
-  /// Workspace bytes of decoding latents [batch, channels, h, w], shape = {h, w}, whole or in tiles.
-  static constexpr std::size_t arena(Index, Shape<2> shape, int strands) {
-    return arena_bytes<R>(shape[0] * shape[1] * channels) +
-           TinyDecoder<config, T>::arena(shape[0], shape[1], strands);
-  }
-  static constexpr std::size_t tiled_arena(Shape<2> shape, int strands, Index tile = 64) {
-    Base::require_tile(tile);
-    return arena_bytes<R>(tile_size(shape[0], shape[1], tile)) +
-           detail::most_of_tiles(Base::cut(shape[0], tile), Base::cut(shape[1], tile),
-                                 [strands](Index height, Index width) {
-                                   return arena(1, {height, width}, strands);
-                                 });
-  }
-
-  void decode_window(View<const R, 3> latents, Index top, Index left, Index height, Index width, View<R, 3> image,
-                     Workspace& workspace) const {
+  constexpr void decode_window(View<const R, 3> latents, Index top, Index left, Index height, Index width,
+                               View<R, 3> image, Workspace& workspace) const {
     const auto scope = workspace.scope();
     const auto z = take_maps<R, channels>(height, width, workspace);
-    read_planes(latents, top, left, z, [](R x) { return std::tanh(x / 3) * 3; });
+    read_planes(latents, top, left, z, workspace, [](R x) { return std::tanh(x / 3) * 3; });
     decoder.layers(z, image, workspace);
   }
 
   /// One sample in tiles.
-  void decode_tiles(View<const R, 3> latents, Index tile, View<R, 3> image, Workspace& workspace) const {
+  constexpr void decode_tiles(View<const R, 3> latents, Index tile, View<R, 3> image, Workspace& workspace) const {
     const auto scope = workspace.scope();
     const Tiles rows = Base::cut(latents.shape[1], tile), columns = Base::cut(latents.shape[2], tile);
     R* const memory = workspace.take<R>(tile_size(latents.shape[1], latents.shape[2], tile));
@@ -176,23 +140,21 @@ struct AutoencoderTiny : LatentDecoder<AutoencoderTiny<config_, T>, real<T>, 8> 
     const auto share = [last = static_cast<R>(factor * tile / 8 - 1)](Index number, Index i) {
       return number == 0 ? R(1) : std::min(R(1), static_cast<R>(i) / last);
     };
-    for (Index i = 0; i < rows.count(); ++i) {
-      for (Index j = 0; j < columns.count(); ++j) {
-        const Index height = factor * rows.size(i), width = factor * columns.size(j);
-        const View<R, 3> one(memory, {config.image_channels, height, width});
-        decode_window(latents, rows.first(i), columns.first(j), rows.size(i), columns.size(j), one, workspace);
-        workspace.parallel_for(config.image_channels * height, [&](Index task, int) {
-          const Index c = task / height, y = task % height;
-          const R* const from = memory + task * width;
-          R* const to = image.data + (c * image.shape[1] + factor * rows.first(i) + y) * image.shape[2] +
-                        factor * columns.first(j);
-          for (Index x = 0; x < width; ++x) {
-            const R own = share(i, y) * share(j, x);
-            to[x] = own == 1 ? from[x] : own * from[x] + (1 - own) * to[x];
-          }
-        });
-      }
-    }
+    detail::for_each_tile(rows, columns, workspace, [&](Index i, Index j) {
+      const Index height = factor * rows.size(i), width = factor * columns.size(j);
+      const View<R, 3> one(memory, {config.image_channels, height, width});
+      decode_window(latents, rows.first(i), columns.first(j), rows.size(i), columns.size(j), one, workspace);
+      workspace.parallel_for(config.image_channels * height, [&](Index task, int) {
+        const Index c = task / height, y = task % height;
+        const R* const from = memory + task * width;
+        R* const to = image.data + (c * image.shape[1] + factor * rows.first(i) + y) * image.shape[2] +
+                      factor * columns.first(j);
+        for (Index x = 0; x < width; ++x) {
+          const R own = share(i, y) * share(j, x);
+          to[x] = own == 1 ? from[x] : own * from[x] + (1 - own) * to[x];
+        }
+      });
+    });
   }
 };
 

@@ -34,7 +34,11 @@ class Conditioned {
   using R = typename M::R;
 
   /// The model and the workspace must outlive it.
-  Conditioned(const M&& model, const typename M::Condition& condition, Workspace& workspace) = delete;
+  template <bool temporary = true>
+  Conditioned(const M&&, const typename M::Condition&, Workspace&) {
+    static_assert(!temporary,
+                  "a Conditioned field refers to its model, which must outlive it: give the model a name");
+  }
   Conditioned(const M& model, const typename M::Condition& condition, Workspace& workspace)
       : model_(&model), workspace_(&workspace) {
     or_out_of_memory("the conditioning", [&] {
@@ -124,8 +128,8 @@ class Conditioned {
         {table_.data() + first * static_cast<Index>(step_table_.size()), samples * times, samples * (i - first)}};
   }
 
-  const M* model_;
-  Workspace* workspace_;
+  const M* model_ = nullptr;
+  Workspace* workspace_ = nullptr;
   typename M::Embedded condition_{};
   std::vector<R> t_, prepared_, table_, step_table_;
 };

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <concepts>
 #include <span>
 #include <string_view>
@@ -57,8 +56,10 @@ template <DiTConfig config, class R>
 struct DiTModulations : ModulationTable<R, config.width> {
   static constexpr Index per_vector = (6 * Index{config.depth} + 2) * config.width;
 
-  Chunks<R, config.width, 6> block(Index layer) const { return this->template chunks<6>(6 * layer); }
-  Chunks<R, config.width, 2> final_layer() const { return this->template chunks<2>(6 * Index{config.depth}); }
+  constexpr Chunks<R, config.width, 6> block(Index layer) const { return this->template chunks<6>(6 * layer); }
+  constexpr Chunks<R, config.width, 2> final_layer() const {
+    return this->template chunks<2>(6 * Index{config.depth});
+  }
 };
 
 /// DiT with adaLN-Zero blocks, class-conditional (arXiv:2212.09748, 3.2; models.py, DiT):
@@ -87,10 +88,7 @@ struct DiT : HasLayout<> {
                 "DiT: channels, classes and mlp_ratio must be positive");
 
   using R = real<T>;
-  using scalar = T;
   using Modulations = DiTModulations<config, R>;
-  template <class U>
-  using with_scalar = DiT<config, U>;
 
   PositionEmbedding<config.input / config.patch, width, T> pos_embed;
   Patchify<config.in_channels, config.patch, width, T> x_embedder;
@@ -111,8 +109,8 @@ struct DiT : HasLayout<> {
   // Layouts differ in more than names (diffusers: models/embeddings.py, CombinedTimestepLabelEmbeddings;
   // attention.py, BasicTransformerBlock): the space between the time frequencies, and the eps of each block's
   // second norm.
-  double frequency_divisor() const { return this->layout() == Layout::original ? 128 : 127; }
-  double mlp_norm_eps() const { return this->layout() == Layout::original ? 1e-6 : 1e-5; }
+  constexpr double frequency_divisor() const { return this->layout() == Layout::original ? 128 : 127; }
+  constexpr double mlp_norm_eps() const { return this->layout() == Layout::original ? 1e-6 : 1e-5; }
 
   /// Tensors that follow from the config: a checkpoint may leave them out.
   static constexpr std::array<std::string_view, 1> derived{"pos_embed"};
@@ -120,23 +118,22 @@ struct DiT : HasLayout<> {
 
   /// The modulations for vectors c(t_r, y_r), one GEMM per layer, into `table` [Modulations::per_vector * rows];
   /// fewer classes than times repeat, as the samples of a batch do.
-  void modulations(std::span<const R> t, std::span<const int> y, R* table, Workspace& workspace) const {
+  constexpr void modulations(std::span<const R> t, std::span<const int> y, R* table, Workspace& workspace) const {
     require(!t.empty() && !y.empty() && t.size() % y.size() == 0, errc::bad_condition,
             "there must be one time and one class per sample");
-    require(std::all_of(t.begin(), t.end(), [](R time) { return std::isfinite(time); }), errc::bad_schedule,
-            "a time is not a finite number");
+    require_finite(t, workspace);
     const Index rows = static_cast<Index>(t.size());
     const auto scope = workspace.scope();
     const auto c = take_tokens<R, width>(rows, 1, workspace);
     store(c, t_embedder(t, frequency_divisor(), workspace), workspace);
     const auto batch = static_cast<Index>(y.size());
     for (Index first = 0; first < rows; first += batch) {
-      y_embedder.add_to(Tokens<R, width>{c.data + first * width, batch, 1}, y);
+      y_embedder.add_to(Tokens<R, width>{advance(c.data, first * width), batch, 1}, y, workspace);
     }
-    silu(c.data, c.size(), c.data);
-    for (const auto& block : blocks) {
-      block.adaLN_modulation(c, table, workspace);
-      table += rows * 6 * width;
+    activate(Activation::silu, c, workspace);
+    for (const Index l : workspace.passes(config.depth)) {
+      blocks[static_cast<std::size_t>(l)].adaLN_modulation(c, table, workspace);
+      table = advance(table, rows * 6 * width);
     }
     final_layer.adaLN_modulation(c, table, workspace);
   }
@@ -153,13 +150,10 @@ struct DiT : HasLayout<> {
   void operator()(View<const R, 4> x, std::span<const R> t, std::span<const int> y, View<R, 4> out,
                   Workspace& workspace) const {
     const auto lease = workspace.lease();
-    const auto scope = workspace.scope();
     require_images(x, config.patch, config.out_channels(), out);
     require(static_cast<Index>(t.size()) == x.shape[0] && t.size() == y.size(), errc::bad_condition,
             "there must be one time and one class per sample");
-    R* table = workspace.take<R>(Modulations::per_vector * x.shape[0]);
-    modulations(t, y, table, workspace);
-    forward(x, {{table, x.shape[0]}}, out, workspace);
+    pass(x, t, y, out, workspace);
   }
 
   /// The same with a result of its own.
@@ -191,27 +185,31 @@ struct DiT : HasLayout<> {
     (*this)(x, m, out, workspace);
   }
 
-  /// Workspace bytes of a pass over latents [batch, in_channels, H, W], shape = {H, W}.
-  static constexpr std::size_t arena(Index batch, Shape<2> shape, int strands) {
-    const Grid grid{shape[0] / config.patch, shape[1] / config.patch};
-    const Index rows = batch * grid.count();
-    return arena_bytes<R>(Modulations::per_vector * batch) +
-           std::max(arena_bytes<R>(batch * width) +
-                        std::max(decltype(t_embedder)::arena(batch, strands), gemm_arena<T>(batch, width, strands)),
-                    arena_bytes<R>(rows * width) +
-                        std::max({decltype(x_embedder)::arena(rows, strands), decltype(pos_embed)::arena(grid),
-                                  decltype(blocks)::value_type::arena(batch, grid.count(), strands),
-                                  decltype(final_layer)::arena(rows, strands)}));
+  /// The pass of a plan, of shapes without numbers: latents [batch, C, H, W], `shape` = {H, W}.
+  constexpr void rehearse(Workspace& meter, Index batch, const Shape<2>& shape) const {
+    const auto n = static_cast<std::size_t>(batch);
+    pass({nullptr, {batch, config.in_channels, shape[0], shape[1]}}, {static_cast<const R*>(nullptr), n},
+         {static_cast<const int*>(nullptr), n}, {nullptr, {batch, config.out_channels(), shape[0], shape[1]}},
+         meter);
   }
 
  private:
-  void forward(View<const R, 4> x, const Modulations& m, View<R, 4> out, Workspace& workspace) const {
-    const Grid grid = patch_grid(x, config.patch);
+  /// With the modulations computed for these times and classes.
+  constexpr void pass(View<const R, 4> x, std::span<const R> t, std::span<const int> y, View<R, 4> out,
+                      Workspace& workspace) const {
+    const auto scope = workspace.scope();
+    R* const table = workspace.take<R>(Modulations::per_vector * x.shape[0]);
+    modulations(t, y, table, workspace);
+    forward(x, {{table, x.shape[0]}}, out, workspace);
+  }
+
+  constexpr void forward(View<const R, 4> x, const Modulations& m, View<R, 4> out, Workspace& workspace) const {
+    const Grid grid = patch_grid(x.shape, config.patch);
     const auto scope = workspace.scope();
     const auto tokens = take_tokens<R, width>(x.shape[0], grid.count(), workspace);
     store(tokens, x_embedder(x, workspace), workspace);  // [B, N, D]
     pos_embed.add_to(tokens, grid, workspace);
-    for (Index l = 0; l < config.depth; ++l) {
+    for (const Index l : workspace.passes(config.depth)) {
       blocks[static_cast<std::size_t>(l)](tokens, m.block(l), workspace, mlp_norm_eps());  // [B, N, D]
     }
     final_layer(tokens, m.final_layer(), out, workspace);  // [B, C_out, H, W]

@@ -51,13 +51,13 @@ struct FluxModulations : ModulationTable<R, config.width> {
   static constexpr Index per_vector =
       (12 * Index{config.double_blocks} + 3 * Index{config.single_blocks} + 2) * config.width;
 
-  typename DoubleStreamBlock<config.block(), R>::Modulations double_block(Index i) const {
+  constexpr typename DoubleStreamBlock<config.block(), R>::Modulations double_block(Index i) const {
     return {this->template chunks<6>(12 * i), this->template chunks<6>(12 * i + 6)};
   }
-  Chunks<R, config.width, 3> single_block(Index i) const {
+  constexpr Chunks<R, config.width, 3> single_block(Index i) const {
     return this->template chunks<3>(12 * Index{config.double_blocks} + 3 * i);
   }
-  Chunks<R, config.width, 2> final_layer() const {
+  constexpr Chunks<R, config.width, 2> final_layer() const {
     return this->template chunks<2>(12 * Index{config.double_blocks} + 3 * Index{config.single_blocks});
   }
 };
@@ -99,10 +99,7 @@ struct Flux : TextToImage<Flux<config_, T>, real<T>> {
                 "Flux: channels and the widths of the text must be positive");
 
   using R = real<T>;
-  using scalar = T;
   using Modulations = FluxModulations<config, R>;
-  template <class U>
-  using with_scalar = Flux<config, U>;
 
   Linear<config.in_features(), width, T> img_in;
   Linear<config.context, width, T> txt_in;
@@ -132,17 +129,22 @@ struct Flux : TextToImage<Flux<config_, T>, real<T>> {
   using Condition = FluxCondition<R>;
   /// What depends on the conditioning alone.
   struct Embedded : EmbeddedText<R, width> {
-    Tensor<R, 4> control, reference;
+    Buffer<R, 4> control{}, reference{};
 
-    Grid reference_grid() const {
-      if (reference.size() == 0) return {};
-      return {reference.dimension(2) / config.patch, reference.dimension(3) / config.patch};
+    /// For a plan.
+    static constexpr Embedded planned(Index batch, Index text) {
+      return {EmbeddedText<R, width>::planned(batch, text)};
+    }
+    constexpr Grid reference_grid() const {
+      return {reference.shape()[2] / config.patch, reference.shape()[3] / config.patch};
     }
   };
 
   /// T and MLP2(features(1000 guidance)) + MLP2(pooled).
   Embedded embed(const Condition& condition, Workspace& workspace) const {
-    Embedded e{embed_text(condition.text, txt_in, vector_in, workspace), condition.control, condition.reference};
+    const auto kept = [](const Tensor<R, 4>& x) { return x.size() == 0 ? Buffer<R, 4>() : Buffer<R, 4>(x); };
+    Embedded e{embed_text(condition.text, txt_in, vector_in, workspace), kept(condition.control),
+               kept(condition.reference)};
     const auto batch = static_cast<std::size_t>(e.samples()), scales = condition.guidance.size();
     require(config.guidance ? scales == 1 || scales == batch : scales == 0, errc::bad_condition,
             config.guidance ? "there must be one guidance scale, or one for every sample"
@@ -152,60 +154,52 @@ struct Flux : TextToImage<Flux<config_, T>, real<T>> {
       for (std::size_t b = 0; b < batch; ++b) guidance[b] = condition.guidance[scales == 1 ? 0 : b];
       require(std::all_of(guidance.begin(), guidance.end(), [](R scale) { return std::isfinite(scale); }),
               errc::bad_guidance, "a guidance scale is not a finite number");
-      add(Tokens<R, width>{e.vector.data(), e.samples(), 1},
-          guidance_in[0](guidance, /*divisor=*/128, workspace, /*scale=*/1000), workspace);
+      add_guidance(guidance, e, workspace);
     }
     return e;
+  }
+  /// The same in a plan, with a control for a model that takes one, and a reference of so many tokens.
+  constexpr void rehearse_condition(Workspace& meter, Embedded& e, const Shape<2>& shape, Index reference) const {
+    const Index batch = e.samples();
+    embed_text<T>({nullptr, batch, e.tokens()}, {nullptr, batch, 1}, txt_in, vector_in, e, meter);
+    if constexpr (config.guidance) {
+      add_guidance({static_cast<const R*>(nullptr), static_cast<std::size_t>(batch)}, e, meter);
+    }
+    if (config.control_channels > 0) {
+      e.control = Buffer<R, 4>::planned({batch, config.control_channels, shape[0], shape[1]});
+    }
+    if (reference > 0) {
+      e.reference = Buffer<R, 4>::planned({batch, config.channels, config.patch, config.patch * reference});
+    }
   }
 
   /// The modulations for vectors c(t_r, condition_r), one GEMM per stream and layer, into `table`
   /// [Modulations::per_vector * rows]; see condition_vectors.
-  void modulations(std::span<const R> t, const Embedded& condition, R* table, Workspace& workspace) const {
+  constexpr void modulations(std::span<const R> t, const Embedded& condition, R* table,
+                             Workspace& workspace) const {
     const auto scope = workspace.scope();
     const auto c = condition_vectors<T, width>(t, /*scale=*/1000, time_in, condition, workspace);
-    const auto next = [&](const auto& projection) { table += c.size() * projection(c, table, workspace).count; };
-    for (const auto& block : double_blocks) {
+    const auto next = [&](const auto& projection) {
+      table = advance(table, c.size() * projection(c, table, workspace).count);
+    };
+    for (const Index l : workspace.passes(config.double_blocks)) {
+      const auto& block = double_blocks[static_cast<std::size_t>(l)];
       next(block.x_block.adaLN_modulation);
       next(block.context_block.adaLN_modulation);
     }
-    for (const auto& block : single_blocks) next(block.modulation);
+    for (const Index l : workspace.passes(config.single_blocks)) {
+      next(single_blocks[static_cast<std::size_t>(l)].modulation);
+    }
     next(final_layer.adaLN_modulation);
   }
 
   /// The model's time for a sampler's sigma: the same.
   static R model_time(std::floating_point auto sigma) { return static_cast<R>(sigma); }
 
-  /// Workspace bytes of a pass over latents [batch, channels, H, W], shape = {H, W}, with `text` tokens and
-  /// `reference` tokens of a reference image.
-  static constexpr std::size_t arena(Index batch, Shape<2> shape, Index text, int strands, Index reference = 0) {
-    const Index image = shape[0] / config.patch * (shape[1] / config.patch), count = image + reference;
-    const Index all = text + count;
-    const std::size_t embedding =
-        std::max({decltype(txt_in)::arena(batch * text, strands), decltype(vector_in)::arena(batch, strands),
-                  config.guidance ? decltype(time_in)::arena(batch, strands) : 0});
-    const std::size_t modulating =
-        arena_bytes<R>(batch * width) +
-        std::max(decltype(time_in)::arena(batch, strands), gemm_arena<T>(batch, width, strands));
-    const std::size_t packing =
-        arena_bytes<R>(batch * count * config.in_features()) +
-        std::max(arena_bytes<R>(image * config.in_features()), decltype(img_in)::arena(batch * count, strands));
-    const std::size_t doubles =
-        arena_bytes<R>(batch * count * width) +
-        std::max(packing, arena_bytes<R>(batch * text * width) +
-                              DoubleStreamBlock<config.block(), T>::arena(batch, count, text, strands));
-    const std::size_t last =
-        arena_bytes<R>(batch * image * width) + decltype(final_layer)::arena(batch * image, strands);
-    const std::size_t forward =
-        2 * arena_bytes<R>(all * head_dim) + arena_bytes<R>(batch * all * width) +
-        std::max({doubles, last,
-                  config.single_blocks > 0 ? SingleStreamBlock<config.block(), T>::arena(batch, all, strands) : 0});
-    return std::max(embedding, arena_bytes<R>(Modulations::per_vector * batch) + std::max(modulating, forward));
-  }
-
   /// A pass whose arguments are known to fit, but for control and reference.
-  void forward(View<const R, 4> x, const Modulations& m, const Embedded& condition, View<R, 4> v,
-               Workspace& workspace) const {
-    const Grid grid = patch_grid(x, config.patch), reference = condition.reference_grid();
+  constexpr void forward(View<const R, 4> x, const Modulations& m, const Embedded& condition, View<R, 4> v,
+                         Workspace& workspace) const {
+    const Grid grid = patch_grid(x.shape, config.patch), reference = condition.reference_grid();
     const Index batch = x.shape[0], text = condition.tokens(), image = grid.count() + reference.count();
     require_fit(x, condition);
     const auto scope = workspace.scope();
@@ -216,15 +210,15 @@ struct Flux : TextToImage<Flux<config_, T>, real<T>> {
       const auto X = take_tokens<R, width>(batch, image, workspace);  // [B, N, D]
       store_packed(X, x, condition, workspace);
       const auto context = take_tokens<R, width>(batch, text, workspace);  // [B, M, D]
-      copy_tokens({condition.context.data(), condition.samples(), text}, 0, context, 0, text, workspace);
-      for (Index l = 0; l < config.double_blocks; ++l) {
+      copy_tokens(condition.all_tokens(), 0, context, 0, text, workspace);
+      for (const Index l : workspace.passes(config.double_blocks)) {
         double_blocks[static_cast<std::size_t>(l)](X, context, m.double_block(l), workspace, rope,
                                                    rope.from(text, head_dim));
       }
       copy_tokens(context, 0, Z, 0, text, workspace);
       copy_tokens(X, 0, Z, text, image, workspace);
     }
-    for (Index l = 0; l < config.single_blocks; ++l) {
+    for (const Index l : workspace.passes(config.single_blocks)) {
       single_blocks[static_cast<std::size_t>(l)](Z, m.single_block(l), workspace, rope);
     }
     const auto X = take_tokens<R, width>(batch, grid.count(), workspace);
@@ -233,12 +227,17 @@ struct Flux : TextToImage<Flux<config_, T>, real<T>> {
   }
 
  private:
-  static void require_fit(View<const R, 4> x, const Embedded& condition) {
+  constexpr void add_guidance(std::span<const R> guidance, Embedded& e, Workspace& workspace) const {
+    add(Tokens<R, width>{e.vector.data(), e.samples(), 1},
+        guidance_in[0](guidance, /*divisor=*/128, workspace, /*scale=*/1000), workspace);
+  }
+
+  static constexpr void require_fit(View<const R, 4> x, const Embedded& condition) {
     if (x.shape[1] != config.channels) {
       throw Error(errc::bad_input_shape, "latents of " + to_string(x.shape) + " where " +
                                              std::to_string(config.channels) + " channels are expected");
     }
-    const auto control = View<const R, 4>(condition.control), reference = View<const R, 4>(condition.reference);
+    const auto control = condition.control.view(), reference = condition.reference.view();
     if (config.control_channels > 0 || control.size() > 0) {
       const Shape<4> expected{condition.samples(), config.control_channels, x.shape[2], x.shape[3]};
       if (config.control_channels == 0 || control.shape != expected) {
@@ -247,7 +246,7 @@ struct Flux : TextToImage<Flux<config_, T>, real<T>> {
       }
     }
     if (reference.size() > 0) {
-      patch_grid(reference, config.patch);
+      patch_grid(reference.shape, config.patch);
       require(config.control_channels == 0 && reference.shape[0] == condition.samples() &&
                   reference.shape[1] == config.channels,
               errc::bad_input_shape, "the reference is not one image of the model's channels for every sample");
@@ -255,7 +254,7 @@ struct Flux : TextToImage<Flux<config_, T>, real<T>> {
   }
 
   /// The table for text, image and reference.
-  static Rope<R> turns(Index text, Grid grid, Grid reference, Workspace& workspace) {
+  static constexpr Rope<R> turns(Index text, Grid grid, Grid reference, Workspace& workspace) {
     const Index tokens = text + grid.count() + reference.count();
     R* const cos = workspace.take<R>(tokens * head_dim);
     R* const sin = workspace.take<R>(tokens * head_dim);
@@ -271,24 +270,23 @@ struct Flux : TextToImage<Flux<config_, T>, real<T>> {
   }
 
   /// X <- img_in(pack([x | control])), then the tokens of the reference.
-  void store_packed(Tokens<R, width> X, View<const R, 4> x, const Embedded& condition, Workspace& workspace) const {
+  constexpr void store_packed(Tokens<R, width> X, View<const R, 4> x, const Embedded& condition,
+                              Workspace& workspace) const {
     const auto scope = workspace.scope();
     const auto packed = take_tokens<R, config.in_features()>(X.batch, X.count, workspace);
-    const Index own = x.size() / x.shape[0];
-    const Index added = condition.control.size() / std::max<Index>(1, condition.samples());
-    const auto control = View<const R, 4>(condition.control), reference = View<const R, 4>(condition.reference);
+    const auto control = condition.control.view(), reference = condition.reference.view();
+    const Index own = x.size() / x.shape[0], added = control.size() / std::max<Index>(1, condition.samples());
     R* const all = workspace.take<R>(own + added);
-    for (Index b = 0; b < X.batch; ++b) {
+    for (Index b = 0; b < (workspace.counts() ? 0 : X.batch); ++b) {
       R* const tokens = packed.data + b * packed.count * packed.width;
       std::copy_n(control.data + b * added, added, std::copy_n(x.data + b * own, own, all));
-      patchify<PatchOrder::channel_first>(
-          View<const R, 4>(all, {1, config.channels + config.control_channels, x.shape[2], x.shape[3]}),
-          config.patch, tokens, workspace.executor());
+      const Shape<4> shape{1, config.channels + config.control_channels, x.shape[2], x.shape[3]};
+      patchify<PatchOrder::channel_first>(View<const R, 4>(all, shape), config.patch, tokens, workspace);
       if (reference.size() > 0) {
         const Shape<4> one{1, reference.shape[1], reference.shape[2], reference.shape[3]};
         patchify<PatchOrder::channel_first>(View<const R, 4>(reference[b].data, one), config.patch,
-                                            tokens + patch_grid(x, config.patch).count() * packed.width,
-                                            workspace.executor());
+                                            tokens + patch_grid(x.shape, config.patch).count() * packed.width,
+                                            workspace);
       }
     }
     store(X, img_in(packed), workspace);

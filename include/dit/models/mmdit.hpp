@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <array>
-#include <bitset>
 #include <cmath>
 #include <span>
 #include <string_view>
@@ -50,12 +49,14 @@ struct MMDiTModulations : ModulationTable<R, config.width> {
   static constexpr Index per_vector = (chunks_before_last + 6 + 2 + 2) * config.width;
 
   template <class Block>
-  typename Block::Modulations block(Index i) const {
+  constexpr typename Block::Modulations block(Index i) const {
     constexpr int x = Block::Modulations::x_chunks, context = Block::Modulations::context_chunks;
     const Index before = chunks_before(i);
     return {this->template chunks<x>(before), this->template chunks<context>(before + x)};
   }
-  Chunks<R, config.width, 2> final_layer() const { return this->template chunks<2>(chunks_before_last + 8); }
+  constexpr Chunks<R, config.width, 2> final_layer() const {
+    return this->template chunks<2>(chunks_before_last + 8);
+  }
 };
 
 /// The blocks of an MMDiT, of up to three types, in one list.
@@ -64,22 +65,28 @@ struct MMDiTBlocks {
   using Dual = MMDiTDualBlock<config.block(), T, config.head_norm()>;
   using Ordinary = MMDiTBlock<config.block(), T, config.head_norm()>;
   using Last = MMDiTLastBlock<config.block(), T, config.head_norm()>;
-  using scalar = T;
-  template <class U>
-  using with_scalar = MMDiTBlocks<config, U>;
+
+  static constexpr int ordinary_blocks = config.depth - 1 - config.dual_blocks;
 
   std::array<Dual, config.dual_blocks> dual;
-  std::array<Ordinary, config.depth - 1 - config.dual_blocks> ordinary;
+  std::array<Ordinary, ordinary_blocks> ordinary;
   Last last;
 
-  static constexpr void visit(auto&& f, auto&... self) { for_each(f, self...); }
-
-  /// f(i, block) for every block in its order; over several lists in step, f(i, blocks...).
-  static constexpr void for_each(auto&& f, auto&... self) {
+  static constexpr void visit(auto&& f, auto&... self) {
     int i = 0;
     for (; i < config.dual_blocks; ++i) f(i, self.dual[static_cast<std::size_t>(i)]...);
     for (; i < config.depth - 1; ++i) f(i, self.ordinary[static_cast<std::size_t>(i - config.dual_blocks)]...);
     f(i, self.last...);
+  }
+
+  /// f(i, block) for every block in its order. A meter goes through one of each type.
+  template <class F>
+  constexpr void for_each(Workspace& workspace, F&& f) const {
+    for (const Index i : workspace.passes(config.dual_blocks)) f(i, dual[static_cast<std::size_t>(i)]);
+    for (const Index i : workspace.passes(ordinary_blocks)) {
+      f(config.dual_blocks + i, ordinary[static_cast<std::size_t>(i)]);
+    }
+    f(Index{config.depth - 1}, last);
   }
 };
 
@@ -113,10 +120,7 @@ struct MMDiT : TextToImage<MMDiT<config_, T>, real<T>> {
                 "MMDiT: patch, channels, positions and the widths of the text must be positive");
 
   using R = real<T>;
-  using scalar = T;
   using Modulations = MMDiTModulations<config, R>;
-  template <class U>
-  using with_scalar = MMDiT<config, U>;
   using Blocks = MMDiTBlocks<config, T>;
 
   PositionTable<config.positions, width, T> pos_embed;
@@ -145,29 +149,37 @@ struct MMDiT : TextToImage<MMDiT<config_, T>, real<T>> {
   Embedded embed(const Text<R>& text, Workspace& workspace) const {
     return embed_text(text, context_embedder, y_embedder, workspace);
   }
+  /// The same in a plan.
+  constexpr void rehearse_condition(Workspace& meter, Embedded& text, const Shape<2>&, Index) const {
+    embed_text<T>({nullptr, text.samples(), text.tokens()}, {nullptr, text.samples(), 1}, context_embedder,
+                  y_embedder, text, meter);
+  }
 
   /// The modulations for vectors c(t_r, text_r), one GEMM per stream and layer, into `table`, per_vector numbers
   /// for each; see condition_vectors.
-  void modulations(std::span<const R> t, const Embedded& text, R* table, Workspace& workspace) const {
+  constexpr void modulations(std::span<const R> t, const Embedded& text, R* table, Workspace& workspace) const {
     const auto scope = workspace.scope();
     const auto c = condition_vectors(t, /*scale=*/1, t_embedder, text, workspace);
-    const auto next = [&](const auto& projection) { table += c.size() * projection(c, table, workspace).count; };
-    Blocks::for_each(
-        [&next](int, const auto& block) {
-          next(block.x_block.adaLN_modulation);
-          next(block.context_block.adaLN_modulation);
-        },
-        joint_blocks);
+    const auto next = [&](const auto& projection) {
+      table = advance(table, c.size() * projection(c, table, workspace).count);
+    };
+    joint_blocks.for_each(workspace, [&next](Index, const auto& block) {
+      next(block.x_block.adaLN_modulation);
+      next(block.context_block.adaLN_modulation);
+    });
     next(final_layer.adaLN_modulation);
   }
 
   /// Blocks to be left out, for skip-layer guidance.
-  using BlockSet = std::bitset<config.depth>;
-  static BlockSet block_set(std::span<const int> blocks) {
+  struct BlockSet {
+    std::array<bool, config.depth> blocks{};
+    constexpr bool operator()(Index block) const { return blocks[static_cast<std::size_t>(block)]; }
+  };
+  static constexpr BlockSet block_set(std::span<const int> blocks) {
     BlockSet set;
     for (const int block : blocks) {
       require(block >= 0 && block < config.depth, errc::bad_option, "the model has no block of that number");
-      set.set(static_cast<std::size_t>(block));
+      set.blocks[static_cast<std::size_t>(block)] = true;
     }
     return set;
   }
@@ -175,40 +187,19 @@ struct MMDiT : TextToImage<MMDiT<config_, T>, real<T>> {
   /// The model's time for a sampler's sigma.
   static R model_time(std::floating_point auto sigma) { return 1000 * static_cast<R>(sigma); }
 
-  /// Workspace bytes of a pass over latents [batch, in_channels, H, W], shape = {H, W}, with `text` tokens.
-  static constexpr std::size_t arena(Index batch, Shape<2> shape, Index text, int strands) {
-    const Index count = shape[0] / config.patch * (shape[1] / config.patch), rows = batch * count;
-    std::size_t blocks = Blocks::Last::arena(batch, count, text, strands);
-    if (config.depth - 1 > config.dual_blocks)
-      blocks = std::max(blocks, Blocks::Ordinary::arena(batch, count, text, strands));
-    if (config.dual_blocks > 0) blocks = std::max(blocks, Blocks::Dual::arena(batch, count, text, strands));
-    const std::size_t embedding = std::max(decltype(context_embedder)::arena(batch * text, strands),
-                                           decltype(y_embedder)::arena(batch, strands));
-    const std::size_t modulating =
-        arena_bytes<R>(batch * width) +
-        std::max(decltype(t_embedder)::arena(batch, strands), gemm_arena<T>(batch, width, strands));
-    const std::size_t forward =
-        arena_bytes<R>(rows * width) + std::max(decltype(x_embedder)::arena(rows, strands),
-                                                arena_bytes<R>(batch * text * width) +
-                                                    std::max(blocks, decltype(final_layer)::arena(rows, strands)));
-    return std::max(embedding, arena_bytes<R>(Modulations::per_vector * batch) + std::max(modulating, forward));
-  }
-
   /// A pass whose arguments are known to fit.
-  void forward(View<const R, 4> x, const Modulations& m, const Embedded& text, View<R, 4> v, Workspace& workspace,
-               const BlockSet& skipped = {}) const {
-    const Grid grid = patch_grid(x, config.patch);
+  constexpr void forward(View<const R, 4> x, const Modulations& m, const Embedded& text, View<R, 4> v,
+                         Workspace& workspace, const BlockSet& skipped = {}) const {
+    const Grid grid = patch_grid(x.shape, config.patch);
     const auto scope = workspace.scope();
     const auto X = take_tokens<R, width>(x.shape[0], grid.count(), workspace);
     store(X, x_embedder(x, workspace), workspace);  // [B, N, D]
     pos_embed.add_to(X, grid, workspace);
     const auto context = take_tokens<R, width>(x.shape[0], text.tokens(), workspace);  // [B, M, D]
-    copy_tokens({text.context.data(), text.samples(), text.tokens()}, 0, context, 0, text.tokens(), workspace);
-    Blocks::for_each(
-        [&]<class Block>(int i, const Block& block) {
-          if (!skipped[static_cast<std::size_t>(i)]) block(X, context, m.template block<Block>(i), workspace);
-        },
-        joint_blocks);
+    copy_tokens(text.all_tokens(), 0, context, 0, text.tokens(), workspace);
+    joint_blocks.for_each(workspace, [&]<class Block>(Index i, const Block& block) {
+      if (!skipped(i)) block(X, context, m.template block<Block>(i), workspace);
+    });
     final_layer(X, m.final_layer(), v, workspace);  // [B, C, H, W]
   }
 };

@@ -1,7 +1,6 @@
 #pragma once
 /// The simplified DiT: plain AdaLN without gates, the shortest whole model in the library.
 
-#include <algorithm>
 #include <array>
 #include <span>
 #include <string_view>
@@ -31,9 +30,6 @@ template <PlainDiTConfig config, class T = float>
 struct PlainDiTBlock {
   static constexpr int width = config.width;
   using R = real<T>;
-  using scalar = T;
-  template <class U>
-  using with_scalar = PlainDiTBlock<config, U>;
 
   AdaLN<width, config.width_c, T> adaln1;
   MultiheadAttention<width, config.heads, T> attn;
@@ -49,15 +45,9 @@ struct PlainDiTBlock {
   }
 
   /// x [B, N, D] in place, c [B, 1, width_c]
-  void operator()(Tokens<R, width> x, Tokens<const R, config.width_c> c, Workspace& workspace) const {
+  constexpr void operator()(Tokens<R, width> x, Tokens<const R, config.width_c> c, Workspace& workspace) const {
     add(x, attn(adaln1(x, c, workspace), workspace), workspace);
     add(x, ff(adaln2(x, c, workspace), workspace), workspace);
-  }
-
-  static constexpr std::size_t arena(Index batch, Index count, int strands) {
-    const std::size_t branches =
-        std::max(decltype(attn)::arena(batch, count, strands), decltype(ff)::arena(batch * count, strands));
-    return decltype(adaln1)::arena(batch, branches, strands);
   }
 };
 
@@ -71,9 +61,6 @@ struct PlainDiT {
   static_assert(config.depth > 0 && config.depth <= 1000, "PlainDiT: depth must be in 1 .. 1000");
 
   using R = real<T>;
-  using scalar = T;
-  template <class U>
-  using with_scalar = PlainDiT<config, U>;
 
   Patchify<config.in_channels, config.patch, width, T> patchify;
   std::array<PlainDiTBlock<config, T>, config.depth> blocks;
@@ -96,23 +83,31 @@ struct PlainDiT {
     const Shape<2> expected{x.shape[0], config.width_c};
     require(t_emb.data && cond.data && t_emb.shape == expected && cond.shape == expected, errc::bad_condition,
             "t_emb and cond must be [batch, width_c]");
-    const auto scope = workspace.scope();
-    const auto c = take_tokens<R, config.width_c>(x.shape[0], 1, workspace);
-    for (Index i = 0; i < c.size(); ++i) c.data[i] = t_emb.data[i] + cond.data[i];
-    const Grid grid = patch_grid(x, config.patch);
-    const auto tokens = take_tokens<R, width>(x.shape[0], grid.count(), workspace);
-    store(tokens, patchify(x, workspace), workspace);              // [B, N, D]
-    for (const auto& block : blocks) block(tokens, c, workspace);  // [B, N, D]
-    depatchify(norm_out(tokens), v, workspace);                    // [B, C, H, W]
+    pass(x, t_emb, cond, v, workspace);
   }
 
-  /// Workspace bytes of a pass over [batch, in_channels, H, W], shape = {H, W}.
-  static constexpr std::size_t arena(Index batch, Shape<2> shape, int strands) {
-    const Index count = shape[0] / config.patch * (shape[1] / config.patch), rows = batch * count;
-    return arena_bytes<R>(batch * config.width_c) + arena_bytes<R>(rows * width) +
-           std::max({decltype(patchify)::arena(rows, strands),
-                     decltype(blocks)::value_type::arena(batch, count, strands),
-                     decltype(depatchify)::arena(rows, strands)});
+  /// The pass of a plan, of shapes without numbers: latents [batch, C, H, W], `shape` = {H, W}.
+  constexpr void rehearse(Workspace& meter, Index batch, const Shape<2>& shape) const {
+    const Shape<4> latents{batch, config.in_channels, shape[0], shape[1]};
+    const View<const R, 2> c(nullptr, {batch, config.width_c});
+    pass({nullptr, latents}, c, c, {nullptr, latents}, meter);
+  }
+
+ private:
+  constexpr void pass(View<const R, 4> x, View<const R, 2> t_emb, View<const R, 2> cond, View<R, 4> v,
+                      Workspace& workspace) const {
+    const auto scope = workspace.scope();
+    const auto c = take_tokens<R, config.width_c>(x.shape[0], 1, workspace);
+    workspace.parallel_ranges(c.size(), 1, [&](Index begin, Index end) {
+      for (Index i = begin; i < end; ++i) c.data[i] = t_emb.data[i] + cond.data[i];
+    });
+    const Grid grid = patch_grid(x.shape, config.patch);
+    const auto tokens = take_tokens<R, width>(x.shape[0], grid.count(), workspace);
+    store(tokens, patchify(x, workspace), workspace);  // [B, N, D]
+    for (const Index l : workspace.passes(config.depth)) {
+      blocks[static_cast<std::size_t>(l)](tokens, c, workspace);  // [B, N, D]
+    }
+    depatchify(norm_out(tokens), v, workspace);  // [B, C, H, W]
   }
 };
 

@@ -1,28 +1,13 @@
 #pragma once
 /// What models conditioned on text have in common: the passes, on top of what each computes.
 
-#include <algorithm>
 #include <span>
-#include <type_traits>
 
 #include "dit/models/conditioned.hpp"
 #include "dit/nn/layout.hpp"
 #include "dit/nn/text.hpp"
 
 namespace dit { inline namespace DIT_ABI {
-
-/// to[b, to_first ...] <- from[b, from_first ...], `count` tokens of every sample of `to`.
-template <class T, int width>
-void copy_tokens(std::type_identity_t<Tokens<const T, width>> from, Index from_first, Tokens<T, width> to,
-                 Index to_first, Index count, Workspace& workspace) {
-  workspace.executor().parallel_ranges(to.batch * count, width, [&](Index begin, Index end) {
-    for (Index i = begin; i < end; ++i) {
-      const Index b = i / count, n = i % count;
-      std::copy_n(from.data + (b * from.count + from_first + n) * width, width,
-                  to.data + (b * to.count + to_first + n) * width);
-    }
-  });
-}
 
 /// A velocity model v(x, t, condition) on latents [B, C, H, W]. `Model` has `Condition`, `embed` it once, computes
 /// `modulations` for any number of times, and goes `forward` with both.
@@ -52,10 +37,7 @@ struct TextToImage : HasLayout<> {
         or_out_of_memory("the text's embedding", [&] { return model.embed(condition, workspace); });
     require(static_cast<Index>(t.size()) == x.shape[0] && embedded.samples() == x.shape[0], errc::bad_condition,
             "there must be one time and one text per sample");
-    const auto scope = workspace.scope();
-    R* table = workspace.take<R>(M::Modulations::per_vector * x.shape[0]);
-    model.modulations(t, embedded, table, workspace);
-    model.forward(x, {{table, x.shape[0]}}, embedded, v, workspace);
+    pass(x, t, embedded, v, workspace);
   }
   /// The same with a result of its own.
   template <class M = Model>
@@ -65,6 +47,29 @@ struct TextToImage : HasLayout<> {
     auto v = or_out_of_memory("the output", [&] { return Tensor<R, 4>(x.shape); });
     (*this)(x, t, condition, v, workspace);
     return v;
+  }
+
+  /// The pass of a plan, of shapes without numbers: latents [batch, C, H, W], `shape` = {H, W}, with `text` tokens
+  /// and what else the model is told.
+  template <class M = Model>
+  constexpr void rehearse(Workspace& meter, Index batch, const Shape<2>& shape, Index text, Index reference) const {
+    const Shape<4> latents{batch, M::channels, shape[0], shape[1]};
+    auto embedded = M::Embedded::planned(batch, text);
+    static_cast<const M&>(*this).rehearse_condition(meter, embedded, shape, reference);
+    pass<M>({nullptr, latents}, {static_cast<const R*>(nullptr), static_cast<std::size_t>(batch)}, embedded,
+            {nullptr, latents}, meter);
+  }
+
+ private:
+  /// With the modulations computed for these times.
+  template <class M = Model>
+  constexpr void pass(View<const R, 4> x, std::span<const R> t, const typename M::Embedded& embedded, View<R, 4> v,
+                      Workspace& workspace) const {
+    const auto& model = static_cast<const M&>(*this);
+    const auto scope = workspace.scope();
+    R* const table = workspace.take<R>(M::Modulations::per_vector * x.shape[0]);
+    model.modulations(t, embedded, table, workspace);
+    model.forward(x, {{table, x.shape[0]}}, embedded, v, workspace);
   }
 };
 

@@ -14,9 +14,6 @@ template <int width, int width_c, class T = float>
 struct AdaLN {
   using R = real<T>;
   static constexpr double eps = 1e-5;  // torch.nn.LayerNorm's default
-  using scalar = T;
-  template <class U>
-  using with_scalar = AdaLN<width, width_c, U>;
 
   Linear<width_c, 2 * width, T> proj;
 
@@ -24,7 +21,7 @@ struct AdaLN {
 
   /// x [B, N, width], c [B, 1, width_c] -> the modulated norm, lazy. gamma and beta go to the workspace.
   template <class X, int x_width, class C, int c_width>
-  auto operator()(Tokens<X, x_width> x, Tokens<C, c_width> c, Workspace& workspace) const {
+  constexpr auto operator()(Tokens<X, x_width> x, Tokens<C, c_width> c, Workspace& workspace) const {
     static_assert(x_width == width, "AdaLN: the tokens' width is not the layer's width");
     static_assert(c_width == width_c, "AdaLN: the conditioning vector's width is not the layer's");
     require(c.batch == x.batch && c.count == 1, errc::bad_condition,
@@ -36,11 +33,6 @@ struct AdaLN {
     const auto gamma = chunks.template chunk<0>(), beta = chunks.template chunk<1>();
     return Held(std::move(scope), modulate(layer_norm(x, eps), /*shift=*/beta, /*scale=*/gamma));
   }
-
-  /// Workspace bytes while the modulated norm, or `then` bytes of what reads it, is computed.
-  static constexpr std::size_t arena(Index batch, std::size_t then, int strands) {
-    return arena_bytes<R>(batch * 2 * width) + std::max(Linear<width_c, 2 * width, T>::arena(batch, strands), then);
-  }
 };
 
 /// adaLN_modulation(c) = Linear(SiLU(c)), cut into `chunks` vectors of the block's width (DiT models.py).
@@ -48,18 +40,15 @@ struct AdaLN {
 template <int width, int chunks, class T = float>
 struct AdaLNModulation : Linear<width, chunks * width, T> {
   using R = real<T>;
-  using scalar = T;
-  template <class U>
-  using with_scalar = AdaLNModulation<width, chunks, U>;
 
   /// silu_c [rows, width] -> out [rows, chunks * width]
-  Chunks<R, width, chunks> operator()(Tokens<const R, width> silu_c, R* out, Workspace& workspace) const {
+  constexpr Chunks<R, width, chunks> operator()(Tokens<const R, width> silu_c, R* out, Workspace& workspace) const {
     const Linear<width, chunks * width, T>& linear = *this;
     store(Tokens<R, chunks * width>{out, silu_c.batch, silu_c.count}, linear(silu_c), workspace);
     return {out};
   }
   /// On the workspace, in the caller's scope.
-  Chunks<R, width, chunks> operator()(Tokens<const R, width> silu_c, Workspace& workspace) const {
+  constexpr Chunks<R, width, chunks> operator()(Tokens<const R, width> silu_c, Workspace& workspace) const {
     return (*this)(silu_c, workspace.take<R>(silu_c.rows() * chunks * width), workspace);
   }
 };
@@ -96,8 +85,10 @@ constexpr void for_each_modulation(F&& f, M& model) {
 template <class M>
 void release_modulation(M& model) {
   static_assert(!std::is_const_v<M>, "release_modulation: a const model keeps its weights");
-  for_each_modulation(
-      [](auto& projection) { for_each_parameter([](const Path&, auto& p) { p.release(); }, projection); }, model);
+  if constexpr (!std::is_const_v<M>) {
+    for_each_modulation(
+        [](auto& projection) { for_each_parameter([](const Path&, auto& p) { p.release(); }, projection); }, model);
+  }
 }
 
 /// Are a model's adaLN projections there: loaded or initialised, and not released?
@@ -111,11 +102,12 @@ bool has_modulation(const M& model) {
 /// SiLU(c), c [B, 1, D], for a block that runs alone: on the workspace, in the caller's scope. errc::bad_condition
 /// unless there is one vector for every sample.
 template <class C, int width>
-Tokens<std::remove_const_t<C>, width> silu_condition(Tokens<C, width> c, Index batch, Workspace& workspace) {
-  require(c.data && c.batch == batch && c.count == 1, errc::bad_condition,
+constexpr Tokens<std::remove_const_t<C>, width> silu_condition(Tokens<C, width> c, Index batch,
+                                                               Workspace& workspace) {
+  require(workspace.holds(c.data) && c.batch == batch && c.count == 1, errc::bad_condition,
           "there must be one conditioning vector per sample");
   const auto activated = take_tokens<std::remove_const_t<C>, width>(c.batch, 1, workspace);
-  silu(c.data, c.size(), activated.data);
+  if (!workspace.counts()) silu(c.data, c.size(), activated.data);
   return activated;
 }
 

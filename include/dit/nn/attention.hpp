@@ -1,7 +1,6 @@
 #pragma once
 /// Attention with its projections, among the tokens of one stream or of several.
 
-#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -30,7 +29,7 @@ struct QkNorm {
   }
   /// Then the turn, if there is one; see normalise_and_turn.
   template <int heads, int width>
-  Heads<stored<T>, width> operator()(const Heads<stored<T>, width>& x, Rope<real<T>> rope) const {
+  constexpr Heads<stored<T>, width> operator()(const Heads<stored<T>, width>& x, Rope<real<T>> rope) const {
     return normalise_and_turn<heads>(x, query_weight.data(), key_weight.data(), 1e-6, rope);
   }
 };
@@ -38,7 +37,7 @@ template <int head_dim, class T>
 struct QkNorm<head_dim, HeadNorm::none, T> {
   static constexpr void visit(auto&&, auto&...) {}
   template <int heads, int width>
-  Heads<stored<T>, width> operator()(const Heads<stored<T>, width>& x, Rope<real<T>> rope) const {
+  constexpr Heads<stored<T>, width> operator()(const Heads<stored<T>, width>& x, Rope<real<T>> rope) const {
     if (!rope.cos) return x;
     return normalise_and_turn<heads>(x, nullptr, nullptr, 1e-6, rope);
   }
@@ -52,9 +51,6 @@ struct QkvProjection {
   static constexpr int head_dim = width / heads;
   using R = real<T>;
   using S = stored<T>;
-  using scalar = T;
-  template <class U>
-  using with_scalar = QkvProjection<width, heads, U, norm_>;
 
   Linear<width, 3 * width, T> qkv;
   QkNorm<head_dim, norm_, T> norm;
@@ -66,17 +62,11 @@ struct QkvProjection {
 
   /// x [B, N, D], lazy -> q, k, v [B, N, D] on the workspace, in the caller's scope.
   template <class Source, int x_width>
-  Heads<S, width> operator()(const Lazy<Source, x_width>& x, Workspace& workspace, Rope<R> rope = {}) const {
+  constexpr Heads<S, width> operator()(const Lazy<Source, x_width>& x, Workspace& workspace,
+                                       Rope<R> rope = {}) const {
     const auto projected = take_tokens<S, 3 * width>(x.batch, x.count, workspace);
     store(projected, qkv(x), workspace);
     return norm.template operator()<heads>(split_heads<width>(projected), rope);
-  }
-
-  /// Bytes of q, k and v.
-  static constexpr std::size_t bytes(Index rows) { return arena_bytes<S>(rows * 3 * width); }
-  /// ... and of making them.
-  static constexpr std::size_t arena(Index rows, int strands) {
-    return bytes(rows) + Linear<width, 3 * width, T>::arena(rows, strands);
   }
 };
 
@@ -85,9 +75,6 @@ struct QkvProjection {
 template <int width, int heads, class T = float, HeadNorm norm_ = HeadNorm::none>
 struct SelfAttention : QkvProjection<width, heads, T, norm_> {
   using Qkv = QkvProjection<width, heads, T, norm_>;
-  using scalar = T;
-  template <class U>
-  using with_scalar = SelfAttention<width, heads, U, norm_>;
 
   Linear<width, width, T> proj;
 
@@ -97,43 +84,21 @@ struct SelfAttention : QkvProjection<width, heads, T, norm_> {
   }
 
   /// q, k and v alone, for an attention in which others take part: the answer is for `proj`.
-  const Qkv& heads_of() const { return *this; }
+  constexpr const Qkv& heads_of() const { return *this; }
 
   /// Attention goes to the workspace; the output projection is returned, lazy.
   template <class Source, int x_width>
-  auto operator()(const Lazy<Source, x_width>& x, Workspace& workspace, Rope<real<T>> rope = {}) const {
+  constexpr auto operator()(const Lazy<Source, x_width>& x, Workspace& workspace, Rope<real<T>> rope = {}) const {
     auto scope = workspace.scope();
     const auto own = heads_of()(x, workspace, rope);
     joint_attention<heads>(workspace, own);
     return Held(std::move(scope), proj(own.answer()));
-  }
-
-  static constexpr std::size_t arena(Index batch, Index count, int strands) {
-    return arena(batch, std::array{count}, count, strands);
-  }
-  /// When q, k and v of several streams of `counts` tokens are made one after the other and then meet: no more than
-  /// `keys` in one attention.
-  template <std::size_t streams>
-  static constexpr std::size_t arena(Index batch, const std::array<Index, streams>& counts, Index keys,
-                                     int strands) {
-    std::size_t held = 0, making = 0, proj = 0;
-    for (const Index count : counts) {
-      making = std::max(making, held + Qkv::arena(batch * count, strands));
-      proj = std::max(proj, Linear<width, width, T>::arena(batch * count, strands));
-      held += Qkv::bytes(batch * count);
-    }
-    const std::size_t meeting = attention_arena<stored<T>>(batch, heads, width / heads, keys, strands);
-    return std::max(making, held + std::max(meeting, proj));
   }
 };
 
 /// The same layer with the parameter names of torch.nn.MultiheadAttention.
 template <int width, int heads, class T = float>
 struct MultiheadAttention : SelfAttention<width, heads, T> {
-  using scalar = T;
-  template <class U>
-  using with_scalar = MultiheadAttention<width, heads, U>;
-
   static constexpr void visit(auto&& f, auto&... self) {
     f("in_proj_weight", self.qkv.weight...);
     f("in_proj_bias", self.qkv.bias...);
@@ -150,9 +115,6 @@ template <int width, int heads, int streams_ = 2, class T = float, HeadNorm norm
 struct JointAttention {
   static_assert(streams_ > 0, "JointAttention: there must be a stream");
   using R = real<T>;
-  using scalar = T;
-  template <class U>
-  using with_scalar = JointAttention<width, heads, streams_, U, norm_>;
 
   std::array<SelfAttention<width, heads, T, norm_>, streams_> streams;
 
@@ -160,21 +122,14 @@ struct JointAttention {
 
   /// x_s [B, N_s, D] in place. Errors: bad_input_shape unless all are of one batch.
   template <std::same_as<Tokens<R, width>>... X>
-  void operator()(Workspace& workspace, X... x) const {
+  constexpr void operator()(Workspace& workspace, X... x) const {
     static_assert(sizeof...(X) == streams_, "JointAttention: there must be as many streams of tokens as it has");
     attend(workspace, std::make_index_sequence<streams_>(), x...);
   }
 
-  /// Workspace bytes for streams of `counts` tokens.
-  static constexpr std::size_t arena(Index batch, const std::array<Index, streams_>& counts, int strands) {
-    Index keys = 0;
-    for (const Index count : counts) keys += count;
-    return SelfAttention<width, heads, T, norm_>::arena(batch, counts, keys, strands);
-  }
-
  private:
   template <std::size_t... s, class... X>
-  void attend(Workspace& workspace, std::index_sequence<s...>, X... x) const {
+  constexpr void attend(Workspace& workspace, std::index_sequence<s...>, X... x) const {
     const auto scope = workspace.scope();
     const std::array<Heads<stored<T>, width>, streams_> own{
         streams[s].heads_of()(lazy(Tokens<const R, width>(x)), workspace)...};

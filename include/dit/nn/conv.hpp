@@ -40,8 +40,6 @@ class ConvWeight : public Weight<T, out, in, kernel, kernel> {
         for (Index c = 0; c < in; ++c) f((row * taps + tap) * in + c, (row * in + c) * taps + tap);
   }
 };
-template <int out, int in, int kernel>
-class ConvWeight<shape_only, out, in, kernel> : public Weight<shape_only, out, in, kernel, kernel> {};
 
 /// torch.nn.Conv2d(in, out, kernel, padding=kernel // 2): weight [out, in, kernel, kernel], bias [out].
 template <int in, int out, int kernel, class T = float, bool has_bias = true>
@@ -49,9 +47,6 @@ struct Conv2d {
   static_assert(in > 0 && out > 0, "Conv2d: both numbers of channels must be positive");
   static_assert(kernel > 0 && kernel % 2 == 1, "Conv2d: the kernel must have a middle");
   using R = real<T>;
-  using scalar = T;
-  template <class U>
-  using with_scalar = Conv2d<in, out, kernel, U, has_bias>;
 
   ConvWeight<T, out, in, kernel> weight;
   Parameter<R, out> bias;
@@ -63,25 +58,20 @@ struct Conv2d {
 
   /// The convolution of lazy maps, itself lazy.
   template <int channels>
-  Convolution<T, in, out, kernel> operator()(const LazyMaps<R, channels>& x) const {
+  constexpr Convolution<T, in, out, kernel> operator()(const LazyMaps<R, channels>& x) const {
     static_assert(channels == in, "Conv2d: the maps are not as many as the layer's input channels");
     return {x, &weight.packed(), has_bias ? bias.data() : nullptr};
   }
   /// The convolution of maps that lie in memory.
   template <class X, int channels>
-  Convolution<T, in, out, kernel> operator()(Maps<X, channels> x) const {
+  constexpr Convolution<T, in, out, kernel> operator()(Maps<X, channels> x) const {
     return (*this)(lazy(x));
-  }
-
-  /// Bytes that storing it takes from the workspace.
-  static constexpr std::size_t arena(Index height, Index width, int strands) {
-    return conv_arena<T>(height, width, in, kernel, strands);
   }
 };
 
 /// A Linear of every pixel, lazy: a convolution by 1 x 1.
 template <int in, int out, class T>
-Convolution<T, in, out, 1> each_pixel(const Linear<in, out, T>& linear, const LazyMaps<real<T>, in>& x) {
+constexpr Convolution<T, in, out, 1> each_pixel(const Linear<in, out, T>& linear, const LazyMaps<real<T>, in>& x) {
   return {x, &linear.weight.packed(), linear.bias.data()};
 }
 

@@ -13,15 +13,14 @@ struct Depatchify : Linear<width, patch * patch * channels, T> {
   static_assert(patch > 0 && channels > 0, "Depatchify: patch and channels must be positive");
   static constexpr int features = patch * patch * channels;
   using R = real<T>;
-  using scalar = T;
-  template <class U>
-  using with_scalar = Depatchify<width, patch, channels, U, order>;
 
   /// tokens, lazy -> image [B, C, H, W]; errc::bad_input_shape where the tokens are not the image's.
   template <class Source, int tokens_width>
-  void operator()(const Lazy<Source, tokens_width>& tokens, View<R, 4> image, Workspace& workspace) const {
-    const Grid grid = patch_grid(image, patch);
-    if (image.shape != Shape<4>{tokens.batch, channels, grid.rows * patch, grid.columns * patch} ||
+  constexpr void operator()(const Lazy<Source, tokens_width>& tokens, View<R, 4> image,
+                            Workspace& workspace) const {
+    const Grid grid = patch_grid(image.shape, patch);
+    if (!workspace.holds(image.data) ||
+        image.shape != Shape<4>{tokens.batch, channels, grid.rows * patch, grid.columns * patch} ||
         grid.count() != tokens.count) {
       throw Error(errc::bad_input_shape, std::to_string(tokens.batch) + " x " + std::to_string(tokens.count) +
                                              " tokens do not make an image of " + to_string(image.shape));
@@ -30,11 +29,7 @@ struct Depatchify : Linear<width, patch * patch * channels, T> {
     const auto patches = take_tokens<R, features>(tokens.batch, tokens.count, workspace);
     const Linear<width, features, T>& linear = *this;
     store(patches, linear(tokens), workspace);
-    unpatchify<order>(patches.data, patch, image, workspace.executor());
-  }
-
-  static constexpr std::size_t arena(Index rows, int strands) {
-    return arena_bytes<R>(rows * features) + Linear<width, features, T>::arena(rows, strands);
+    unpatchify<order>(patches.data, patch, image, workspace);
   }
 };
 
@@ -44,9 +39,6 @@ template <int width, int patch, int channels, class T = float, PatchOrder order 
 struct FinalLayer {
   using R = real<T>;
   using Modulations = Chunks<R, width, 2>;
-  using scalar = T;
-  template <class U>
-  using with_scalar = FinalLayer<width, patch, channels, U, order>;
 
   Depatchify<width, patch, channels, T, order> linear;
   AdaLNModulation<width, 2, T> adaLN_modulation;
@@ -56,11 +48,10 @@ struct FinalLayer {
     f("adaLN_modulation.1", self.adaLN_modulation...);
   }
 
-  void operator()(Tokens<const R, width> x, const Modulations& m, View<R, 4> image, Workspace& workspace) const {
+  constexpr void operator()(Tokens<const R, width> x, const Modulations& m, View<R, 4> image,
+                            Workspace& workspace) const {
     linear(modulate(layer_norm(x, 1e-6), m.template chunk<0>(), m.template chunk<1>()), image, workspace);
   }
-
-  static constexpr std::size_t arena(Index rows, int strands) { return decltype(linear)::arena(rows, strands); }
 };
 
 }}  // namespace dit

@@ -1,8 +1,6 @@
 #pragma once
 /// The transformer block of DiT.
 
-#include <algorithm>
-
 #include "dit/nn/adaln.hpp"
 #include "dit/nn/attention.hpp"
 #include "dit/nn/mlp.hpp"
@@ -29,9 +27,6 @@ struct DiTBlock {
 
   using R = real<T>;
   using Modulations = Chunks<R, width, 6>;
-  using scalar = T;
-  template <class U>
-  using with_scalar = DiTBlock<config, U>;
 
   SelfAttention<width, config.heads, T> attn;
   Mlp<width, config.mlp, width, Activation::gelu_tanh, T> mlp;
@@ -45,11 +40,12 @@ struct DiTBlock {
 
   /// x [B, N, D] in place, with the modulation computed beforehand, one for every sample.
   template <int x_width>
-  void operator()(Tokens<R, x_width> x, const Modulations& m, Workspace& workspace,
-                  double mlp_norm_eps = 1e-6) const {
+  constexpr void operator()(Tokens<R, x_width> x, const Modulations& m, Workspace& workspace,
+                            double mlp_norm_eps = 1e-6) const {
     static_assert(x_width == width, "DiTBlock: the tokens' width is not the block's width");
-    require(x.data && x.batch > 0 && x.count > 0, errc::bad_input_shape, "a block takes at least one token");
-    require(m.data, errc::bad_condition, "a block needs a modulation for every sample");
+    require(workspace.holds(x.data) && x.batch > 0 && x.count > 0, errc::bad_input_shape,
+            "a block takes at least one token");
+    require(workspace.holds(m.data), errc::bad_condition, "a block needs a modulation for every sample");
     const Modulation<R, width> msa{m.template chunk<0>(), m.template chunk<1>(), m.template chunk<2>()};
     const Modulation<R, width> ffn{m.template chunk<3>(), m.template chunk<4>(), m.template chunk<5>()};
     add_gated(x, msa.gate, attn(modulate(layer_norm(x, 1e-6), msa), workspace), workspace);
@@ -59,15 +55,10 @@ struct DiTBlock {
   /// The block alone: c [B, 1, D] is the conditioning vector before its SiLU. errc::bad_condition unless there is
   /// one for every sample.
   template <int x_width, class C, int c_width>
-  void operator()(Tokens<R, x_width> x, Tokens<C, c_width> c, Workspace& workspace) const {
+  constexpr void operator()(Tokens<R, x_width> x, Tokens<C, c_width> c, Workspace& workspace) const {
     static_assert(c_width == width, "DiTBlock: the conditioning vector's width is not the block's width");
     const auto scope = workspace.scope();
     (*this)(x, adaLN_modulation(silu_condition(c, x.batch, workspace), workspace), workspace);
-  }
-
-  /// Workspace bytes of a pass over [batch, count, width], the modulation given.
-  static constexpr std::size_t arena(Index batch, Index count, int strands) {
-    return std::max(decltype(attn)::arena(batch, count, strands), decltype(mlp)::arena(batch * count, strands));
   }
 };
 

@@ -2,6 +2,7 @@
 /// What time, class and place add to the tokens.
 
 #include <algorithm>
+#include <cmath>
 #include <span>
 
 #include "dit/nn/linear.hpp"
@@ -10,14 +11,19 @@
 
 namespace dit { inline namespace DIT_ABI {
 
+/// errc::bad_schedule for a time that is not a finite number.
+template <class R>
+constexpr void require_finite(std::span<const R> times, const Workspace& workspace) {
+  if (workspace.counts()) return;
+  require(std::all_of(times.begin(), times.end(), [](R time) { return std::isfinite(time); }), errc::bad_schedule,
+          "a time is not a finite number");
+}
+
 /// MLP2(timestep features): Linear 256 -> D, SiLU, Linear D -> D (DiT models.py, TimestepEmbedder).
 template <int width, class T = float>
 struct TimestepEmbedder {
   static constexpr int features = 256;
   using R = real<T>;
-  using scalar = T;
-  template <class U>
-  using with_scalar = TimestepEmbedder<width, U>;
 
   Mlp<features, width, width, Activation::silu, T> mlp;
 
@@ -28,21 +34,18 @@ struct TimestepEmbedder {
 
   /// times [B], each times `scale`, -> [B, 1, D], lazy. `divisor` spaces the frequencies: 128, in diffusers' DiT
   /// 127.
-  auto operator()(std::span<const R> times, double divisor, Workspace& workspace, double scale = 1) const {
+  constexpr auto operator()(std::span<const R> times, double divisor, Workspace& workspace,
+                            double scale = 1) const {
     auto scope = workspace.scope();
     const auto x = take_tokens<R, features>(static_cast<Index>(times.size()), 1, workspace);
     constexpr Index sine = 32;  // times what a copy takes
-    workspace.executor().parallel_ranges(x.batch, sine * features, [&](Index begin, Index end) {
+    workspace.parallel_ranges(x.batch, sine * features, [&](Index begin, Index end) {
       for (Index i = begin; i < end; ++i) {
         timestep_embedding(scale * static_cast<double>(times[static_cast<std::size_t>(i)]), features / 2, divisor,
                            x.data + i * features);
       }
     });
     return Held(std::move(scope), mlp(lazy(Tokens<const R, features>(x)), workspace));
-  }
-
-  static constexpr std::size_t arena(Index batch, int strands) {
-    return arena_bytes<R>(batch * features) + decltype(mlp)::arena(batch, strands);
   }
 };
 
@@ -51,19 +54,16 @@ struct TimestepEmbedder {
 template <int classes, int width, class T = float>
 struct LabelEmbedder {
   using R = real<T>;
-  using scalar = T;
-  template <class U>
-  using with_scalar = LabelEmbedder<classes, width, U>;
 
   Parameter<R, classes, width> embedding_table;
 
   static constexpr void visit(auto&& f, auto&... self) { f("embedding_table.weight", self.embedding_table...); }
 
   /// x[b] <- x[b] + E[labels[b]]; errc::bad_condition for a label outside [0, classes).
-  void add_to(Tokens<R, width> x, std::span<const int> labels) const {
+  constexpr void add_to(Tokens<R, width> x, std::span<const int> labels, Workspace& workspace) const {
     require(static_cast<Index>(labels.size()) == x.batch && x.count == 1, errc::bad_condition,
             "there must be one label per sample");
-    for (Index b = 0; b < x.batch; ++b) {
+    for (Index b = 0; b < (workspace.counts() ? 0 : x.batch); ++b) {
       const int label = labels[static_cast<std::size_t>(b)];
       if (label < 0 || label >= classes) {
         throw Error(errc::bad_condition, "class " + std::to_string(label) + " where the table has " +
@@ -81,8 +81,6 @@ template <int side, int width, class T = float>
 struct PositionEmbedding : Parameter<real<T>, 1, side * side, width> {
   static_assert(width % 4 == 0, "PositionEmbedding: the width must be a multiple of 4");
   using R = real<T>;
-  template <class U>
-  using with_scalar = PositionEmbedding<side, width, U>;
 
   /// Writes the formula's values, for checkpoints that leave the table out.
   void fill() {
@@ -97,7 +95,7 @@ struct PositionEmbedding : Parameter<real<T>, 1, side * side, width> {
   }
 
   /// x[b, n] <- x[b, n] + table[n]; errc::bad_input_shape unless the tokens are the grid's.
-  void add_to(Tokens<R, width> x, Grid grid, Workspace& workspace) const {
+  constexpr void add_to(Tokens<R, width> x, Grid grid, Workspace& workspace) const {
     require(grid.rows > 0 && grid.columns > 0 && x.count == grid.count(), errc::bad_input_shape,
             "the tokens are not as many as their grid's");
     const auto add_halves = [&x](Index n, const auto* first, const auto* second) {
@@ -109,18 +107,14 @@ struct PositionEmbedding : Parameter<real<T>, 1, side * side, width> {
     };
     if (grid == Grid{side, side}) {
       const R* const table = this->data();
-      workspace.executor().parallel_ranges(grid.count(), x.batch * width, [&](Index begin, Index end) {
+      workspace.parallel_ranges(grid.count(), x.batch * width, [&](Index begin, Index end) {
         for (Index n = begin; n < end; ++n) add_halves(n, table + n * width, table + n * width + width / 2);
       });
     } else {
       const auto scope = workspace.scope();
       float* scratch = workspace.take<float>((grid.rows + grid.columns) * (width / 2));
-      for_each_sincos_2d(grid, width, scratch, workspace.executor(), add_halves);
+      for_each_sincos_2d(grid, width, scratch, workspace, add_halves);
     }
-  }
-
-  static constexpr std::size_t arena(Grid grid) {
-    return grid == Grid{side, side} ? 0 : arena_bytes<float>((grid.rows + grid.columns) * (width / 2));
   }
 };
 
@@ -129,12 +123,10 @@ struct PositionEmbedding : Parameter<real<T>, 1, side * side, width> {
 template <int side, int width, class T = float>
 struct PositionTable : Parameter<real<T>, 1, side * side, width> {
   using R = real<T>;
-  template <class U>
-  using with_scalar = PositionTable<side, width, U>;
 
   /// x[b, (r, s)] <- x[b, (r, s)] + table[top + r, left + s]; errc::bad_input_shape for a grid that is larger than
   /// the table.
-  void add_to(Tokens<R, width> x, Grid grid, Workspace& workspace) const {
+  constexpr void add_to(Tokens<R, width> x, Grid grid, Workspace& workspace) const {
     require(grid.rows > 0 && grid.columns > 0 && x.count == grid.count(), errc::bad_input_shape,
             "the tokens are not as many as their grid's");
     if (grid.rows > side || grid.columns > side) {
@@ -143,9 +135,9 @@ struct PositionTable : Parameter<real<T>, 1, side * side, width> {
                       " tokens where the position table has " + std::to_string(side) + " a side");
     }
     const Index top = (side - grid.rows) / 2, left = (side - grid.columns) / 2;
-    const R* const corner = this->data() + (top * side + left) * width;
+    const R* const corner = advance(this->data(), (top * side + left) * width);
     const Index line_size = grid.columns * width;
-    workspace.executor().parallel_ranges(x.batch * grid.rows, line_size, [&](Index begin, Index end) {
+    workspace.parallel_ranges(x.batch * grid.rows, line_size, [&](Index begin, Index end) {
       for (Index line = begin; line < end; ++line) {
         const R* row = corner + line % grid.rows * side * width;
         for (Index i = 0; i < line_size; ++i) x.data[line * line_size + i] += row[i];

@@ -8,10 +8,6 @@ namespace dit { inline namespace DIT_ABI {
 /// MMDiTBlock with normalised and turned queries and keys, text first, under FLUX's names (DoubleStreamBlock).
 template <BlockConfig config, class T = float>
 struct DoubleStreamBlock : MMDiTBlock<config, T, HeadNorm::flux> {
-  using scalar = T;
-  template <class U>
-  using with_scalar = DoubleStreamBlock<config, U>;
-
   static constexpr void visit(auto&& f, auto&... self) {
     f("img_mod.lin", self.x_block.adaLN_modulation...);
     f("img_attn", self.x_block.attn...);
@@ -39,9 +35,6 @@ struct SingleStreamBlock {
   using R = real<T>;
   using S = stored<T>;
   using Modulations = Chunks<R, width, 3>;
-  using scalar = T;
-  template <class U>
-  using with_scalar = SingleStreamBlock<config, U>;
 
   Linear<width, 3 * width + config.mlp, T> linear1;
   Linear<width + config.mlp, width, T> linear2;
@@ -57,10 +50,12 @@ struct SingleStreamBlock {
 
   /// z [B, M + N, D] in place, text first, with the modulation computed beforehand, one for every sample.
   template <int z_width>
-  void operator()(Tokens<R, z_width> z, const Modulations& m, Workspace& workspace, Rope<R> rope = {}) const {
+  constexpr void operator()(Tokens<R, z_width> z, const Modulations& m, Workspace& workspace,
+                            Rope<R> rope = {}) const {
     static_assert(z_width == width, "SingleStreamBlock: the tokens' width is not the block's width");
-    require(z.data && z.batch > 0 && z.count > 0, errc::bad_input_shape, "a block takes at least one token");
-    require(m.data, errc::bad_condition, "a block needs a modulation for every sample");
+    require(workspace.holds(z.data) && z.batch > 0 && z.count > 0, errc::bad_input_shape,
+            "a block takes at least one token");
+    require(workspace.holds(m.data), errc::bad_condition, "a block needs a modulation for every sample");
     const auto scope = workspace.scope();
     const auto qkvh = take_tokens<S, 3 * width + config.mlp>(z.batch, z.count, workspace);
     const auto modulated = modulate(layer_norm(z, 1e-6), m.template chunk<0>(), m.template chunk<1>());
@@ -74,18 +69,11 @@ struct SingleStreamBlock {
   /// The block alone: c [B, 1, D] is the conditioning vector before its SiLU. errc::bad_condition unless there is
   /// one for every sample.
   template <int z_width, class C, int c_width>
-  void operator()(Tokens<R, z_width> z, Tokens<C, c_width> c, Workspace& workspace, Rope<R> rope = {}) const {
+  constexpr void operator()(Tokens<R, z_width> z, Tokens<C, c_width> c, Workspace& workspace,
+                            Rope<R> rope = {}) const {
     static_assert(c_width == width, "SingleStreamBlock: the conditioning vector's width is not the block's width");
     const auto scope = workspace.scope();
     (*this)(z, modulation(silu_condition(c, z.batch, workspace), workspace), workspace, rope);
-  }
-
-  /// Workspace bytes of a pass over [batch, count, width], the modulation given.
-  static constexpr std::size_t arena(Index batch, Index count, int strands) {
-    const Index rows = batch * count;
-    return arena_bytes<S>(rows * (3 * width + config.mlp)) +
-           std::max({decltype(linear1)::arena(rows, strands), decltype(linear2)::arena(rows, strands),
-                     attention_arena<S>(batch, config.heads, width / config.heads, count, strands)});
   }
 };
 

@@ -13,9 +13,6 @@ struct GroupNorm {
                 "GroupNorm: the number of groups does not divide the number of channels");
   using R = real<T>;
   static constexpr double eps = 1e-6;
-  using scalar = T;
-  template <class U>
-  using with_scalar = GroupNorm<channels, groups, U>;
 
   Parameter<R, channels> weight;
   Parameter<R, channels> bias;
@@ -26,15 +23,9 @@ struct GroupNorm {
   }
 
   /// Takes the statistics; their place in the workspace lives as long as the value.
-  Held<LazyMaps<R, channels>> operator()(Maps<const R, channels> x, Workspace& workspace) const {
+  constexpr Held<LazyMaps<R, channels>> operator()(Maps<const R, channels> x, Workspace& workspace) const {
     return group_norm<groups>(x, eps, weight.data(), bias.data(), workspace);
   }
-
-  /// Bytes that it takes before it returns, and those that it keeps.
-  static constexpr std::size_t arena(Index pixels, int strands) {
-    return group_norm_arena<R>(pixels, channels, groups, strands);
-  }
-  static constexpr std::size_t held() { return group_norm_held<R>(channels); }
 };
 
 }}  // namespace dit

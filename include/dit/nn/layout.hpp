@@ -14,8 +14,8 @@ enum class Layout {
 template <Layout own = Layout::original>
 class HasLayout {
  public:
-  void set_layout(Layout layout) { layout_ = layout; }
-  Layout layout() const { return layout_; }
+  constexpr void set_layout(Layout layout) { layout_ = layout; }
+  constexpr Layout layout() const { return layout_; }
 
  private:
   Layout layout_ = own;

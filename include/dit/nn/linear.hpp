@@ -11,9 +11,6 @@ namespace dit { inline namespace DIT_ABI {
 template <int in, int out, class T = float>
 struct Linear {
   static_assert(in > 0 && out > 0, "Linear: both widths must be positive");
-  using scalar = T;
-  template <class U>
-  using with_scalar = Linear<in, out, U>;
 
   Weight<T, out, in> weight;
   Parameter<real<T>, out> bias;
@@ -25,18 +22,15 @@ struct Linear {
 
   /// The product with a lazy input, itself lazy.
   template <class Source, int width>
-  Product<Source, T, out> operator()(const Lazy<Source, width>& x) const {
+  constexpr Product<Source, T, out> operator()(const Lazy<Source, width>& x) const {
     static_assert(width == in, "Linear: the input's width is not the layer's input width");
     return {x.source, &weight.packed(), bias.data()};
   }
   /// The product with tokens that lie in memory.
   template <class R, int width>
-  Product<RowsSource<real<T>>, T, out> operator()(Tokens<R, width> x) const {
+  constexpr Product<RowsSource<real<T>>, T, out> operator()(Tokens<R, width> x) const {
     return (*this)(lazy(Tokens<const R, width>(x)));
   }
-
-  /// Bytes that storing the product of `rows` rows takes from the workspace.
-  static constexpr std::size_t arena(Index rows, int strands) { return gemm_arena<T>(rows, in, strands); }
 };
 
 }}  // namespace dit

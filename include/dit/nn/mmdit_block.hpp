@@ -32,8 +32,8 @@ struct JointBlock {
   /// The block alone: c [B, 1, D] is the conditioning vector before its SiLU. errc::bad_condition unless there is
   /// one for every sample. What follows the workspace is passed on.
   template <int x_width, int context_width, class C, int c_width>
-  void operator()(Tokens<R, x_width> x, Tokens<R, context_width> context, Tokens<C, c_width> c,
-                  Workspace& workspace, std::same_as<Rope<R>> auto... turns) const {
+  constexpr void operator()(Tokens<R, x_width> x, Tokens<R, context_width> context, Tokens<C, c_width> c,
+                            Workspace& workspace, std::same_as<Rope<R>> auto... turns) const {
     static_assert(c_width == width, "MMDiTBlock: the conditioning vector's width is not the block's width");
     const auto scope = workspace.scope();
     const auto silu_c = silu_condition(c, x.batch, workspace);
@@ -44,13 +44,16 @@ struct JointBlock {
 
  protected:
   template <int x_width, int context_width>
-  static void require_tokens(Tokens<R, x_width> x, Tokens<R, context_width> context, const Modulations& m) {
+  static constexpr void require_tokens(Tokens<R, x_width> x, Tokens<R, context_width> context, const Modulations& m,
+                                       const Workspace& workspace) {
     static_assert(x_width == width && context_width == width,
                   "MMDiTBlock: the tokens' width is not the block's width");
-    require(x.data && x.batch > 0 && x.count > 0, errc::bad_input_shape, "a block takes at least one token");
-    require(context.data && context.batch == x.batch && context.count > 0, errc::bad_condition,
+    require(workspace.holds(x.data) && x.batch > 0 && x.count > 0, errc::bad_input_shape,
+            "a block takes at least one token");
+    require(workspace.holds(context.data) && context.batch == x.batch && context.count > 0, errc::bad_condition,
             "a block takes at least one token of text for every sample");
-    require(m.x.data && m.context.data, errc::bad_condition, "a block needs a modulation for every sample");
+    require(workspace.holds(m.x.data) && workspace.holds(m.context.data), errc::bad_condition,
+            "a block needs a modulation for every sample");
   }
 };
 
@@ -65,16 +68,13 @@ struct MMDiTBlock : JointBlock<MMDiTBlock<config, T, norm>, Stream<config, T, no
   using Base::x_block, Base::context_block, Base::operator();
   using typename Base::Modulations, typename Base::R;
   static constexpr int width = config.width;
-  using scalar = T;
-  template <class U>
-  using with_scalar = MMDiTBlock<config, U, norm>;
 
   /// x [B, N, D] and context [B, M, D] in place, with the modulations computed beforehand, one for every sample.
   /// The turns, where a model has them, are those of the text's and of the image's tokens.
   template <int x_width, int context_width>
-  void operator()(Tokens<R, x_width> x, Tokens<R, context_width> context, const Modulations& m,
-                  Workspace& workspace, Rope<R> context_rope = {}, Rope<R> x_rope = {}) const {
-    Base::require_tokens(x, context, m);
+  constexpr void operator()(Tokens<R, x_width> x, Tokens<R, context_width> context, const Modulations& m,
+                            Workspace& workspace, Rope<R> context_rope = {}, Rope<R> x_rope = {}) const {
+    Base::require_tokens(x, context, m, workspace);
     {
       const auto scope = workspace.scope();
       const auto text = context_block.pre_attention(context, m.context, workspace, context_rope);  // [B, M, D] x 3
@@ -85,14 +85,6 @@ struct MMDiTBlock : JointBlock<MMDiTBlock<config, T, norm>, Stream<config, T, no
     }
     context_block.feed_forward(context, m.context, workspace);
     x_block.feed_forward(x, m.x, workspace);
-  }
-
-  /// Workspace bytes of a pass over `count` tokens of the image and `text` of the text, the modulations given.
-  static constexpr std::size_t arena(Index batch, Index count, Index text, int strands) {
-    using S = Stream<config, T, norm>;
-    return std::max({S::Attention::arena(batch, std::array{text, count}, text + count, strands),
-                     decltype(S::mlp)::arena(batch * text, strands),
-                     decltype(S::mlp)::arena(batch * count, strands)});
   }
 };
 
@@ -108,15 +100,12 @@ struct MMDiTLastBlock
   using Base::x_block, Base::context_block, Base::operator();
   using typename Base::Modulations, typename Base::R;
   static constexpr int width = config.width;
-  using scalar = T;
-  template <class U>
-  using with_scalar = MMDiTLastBlock<config, U, norm>;
 
   /// x [B, N, D] in place; context [B, M, D] is read.
   template <int x_width, int context_width>
-  void operator()(Tokens<R, x_width> x, Tokens<R, context_width> context, const Modulations& m,
-                  Workspace& workspace) const {
-    Base::require_tokens(x, context, m);
+  constexpr void operator()(Tokens<R, x_width> x, Tokens<R, context_width> context, const Modulations& m,
+                            Workspace& workspace) const {
+    Base::require_tokens(x, context, m, workspace);
     {
       const auto scope = workspace.scope();
       const auto text = context_block.pre_attention(context, m.context, workspace);  // [B, M, D] x 2
@@ -126,12 +115,6 @@ struct MMDiTLastBlock
     }
     x_block.feed_forward(x, m.x, workspace);
   }
-
-  static constexpr std::size_t arena(Index batch, Index count, Index text, int strands) {
-    using S = Stream<config, T, norm>;
-    return std::max(S::Attention::arena(batch, std::array{text, count}, text + count, strands),
-                    decltype(S::mlp)::arena(batch * count, strands));
-  }
 };
 
 /// The image in a block of dual attention: it has a second attention, all its own, and chunks 6, 7, 8 of the
@@ -139,9 +122,6 @@ struct MMDiTLastBlock
 template <BlockConfig config, class T = float, HeadNorm norm = HeadNorm::none>
 struct DualStream : Stream<config, T, norm, 9> {
   using Base = Stream<config, T, norm, 9>;
-  using scalar = T;
-  template <class U>
-  using with_scalar = DualStream<config, U, norm>;
 
   SelfAttention<config.width, config.heads, T, norm> attn2;
 
@@ -161,15 +141,12 @@ struct MMDiTDualBlock
   using Base::x_block, Base::context_block, Base::operator();
   using typename Base::Modulations, typename Base::R;
   static constexpr int width = config.width;
-  using scalar = T;
-  template <class U>
-  using with_scalar = MMDiTDualBlock<config, U, norm>;
 
   /// x [B, N, D] and context [B, M, D] in place.
   template <int x_width, int context_width>
-  void operator()(Tokens<R, x_width> x, Tokens<R, context_width> context, const Modulations& m,
-                  Workspace& workspace) const {
-    Base::require_tokens(x, context, m);
+  constexpr void operator()(Tokens<R, x_width> x, Tokens<R, context_width> context, const Modulations& m,
+                            Workspace& workspace) const {
+    Base::require_tokens(x, context, m, workspace);
     {
       const auto scope = workspace.scope();
       const auto text = context_block.pre_attention(context, m.context, workspace);  // [B, M, D] x 3
@@ -184,13 +161,6 @@ struct MMDiTDualBlock
     }
     context_block.feed_forward(context, m.context, workspace);
     x_block.feed_forward(x, m.x, workspace);
-  }
-
-  static constexpr std::size_t arena(Index batch, Index count, Index text, int strands) {
-    using S = Stream<config, T, norm>;
-    return std::max({S::Attention::arena(batch, std::array{text, count, count}, text + count, strands),
-                     decltype(S::mlp)::arena(batch * text, strands),
-                     decltype(S::mlp)::arena(batch * count, strands)});
   }
 };
 

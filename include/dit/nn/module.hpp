@@ -30,7 +30,7 @@ namespace dit { inline namespace DIT_ABI {
 namespace detail {
 /// Before a parameter's numbers are touched: a model that was never filled, or was moved from, has none, and what
 /// was released is gone.
-inline void require_weights(bool there) {
+constexpr void require_weights(bool there) {
   require(there, errc::bad_state, "this model has no weights, or they were released: load or initialise it first");
 }
 }  // namespace detail
@@ -45,22 +45,25 @@ class Parameter {
   static constexpr Index size = dit::size(shape);
   static constexpr Index rows = shape[0];
   static constexpr Index row_size = size / rows;
+  static constexpr std::size_t bytes = static_cast<std::size_t>(size) * sizeof(T);  ///< that it takes
 
-  bool empty() const noexcept { return values_.empty(); }
+  constexpr bool empty() const noexcept { return values_.empty(); }
   void allocate() {
-    or_out_of_memory("a parameter", [this] { values_.assign(static_cast<std::size_t>(size), T{}); });
+    or_out_of_memory("a parameter", [this] { values_ = Memory::zeroed(bytes); });
   }
   void allocate_to_set_rows() { allocate(); }
+  /// A shape without numbers, for a plan: see Memory.
+  constexpr void plan() { values_ = Memory::planned(bytes); }
   /// Back to the state before `allocate`.
-  void release() noexcept { values_ = std::vector<T>(); }
-  /// errc::bad_state before `allocate`, as for the rows.
-  const T* data() const {
+  constexpr void release() noexcept { values_ = Memory(); }
+  /// errc::bad_state before `allocate`, as for the rows; null where it is planned.
+  constexpr const T* data() const {
     detail::require_weights(!empty());
-    return values_.data();
+    return values_.get() == nullptr ? nullptr : reinterpret_cast<const T*>(values_.get());
   }
   T* data() {
     detail::require_weights(!empty());
-    return values_.data();
+    return reinterpret_cast<T*>(values_.get());
   }
 
   void set_rows(Index first, Index count, const T* source) {
@@ -73,13 +76,15 @@ class Parameter {
   void copy(const Parameter& other) { std::copy(other.data(), other.data() + size, data()); }
 
  private:
-  std::vector<T> values_;
+  Memory values_;
 };
 
 /// A learned matrix [out, in], packed for the GEMM: y = x W^T. A convolution's weight [out, C, p, p] is
 /// one as well.
 template <class T, int... extents>
 class Weight {
+  static_assert(WeightType<T>::known || true);
+
  public:
   using scalar = real<T>;
   using Unpacked = typename PackedMatrix<T>::Unpacked;  ///< rows may be of these instead; see there
@@ -87,16 +92,19 @@ class Weight {
   static constexpr Index size = dit::size(shape);
   static constexpr Index rows = shape[0];
   static constexpr Index row_size = size / rows;
+  static constexpr std::size_t bytes = PackedMatrix<T>::bytes(rows, row_size);  ///< that it takes
 
-  bool empty() const noexcept { return packed_.empty(); }
+  constexpr bool empty() const noexcept { return packed_.empty(); }
   /// Zeros.
   void allocate() { packed_ = PackedMatrix<T>(rows, row_size); }
   /// What is undefined until every row was set.
   void allocate_to_set_rows() { packed_ = PackedMatrix<T>::with_rows_to_set(rows, row_size); }
+  /// Extents without numbers, for a plan: see Memory.
+  constexpr void plan() { packed_ = PackedMatrix<T>::planned(rows, row_size); }
   /// Back to the state before `allocate`.
-  void release() noexcept { packed_ = PackedMatrix<T>(); }
+  constexpr void release() noexcept { packed_ = PackedMatrix<T>(); }
   /// errc::bad_state before `allocate`, as for the rows.
-  const PackedMatrix<T>& packed() const {
+  constexpr const PackedMatrix<T>& packed() const {
     detail::require_weights(!empty());
     return packed_;
   }
@@ -115,27 +123,6 @@ class Weight {
 
  private:
   PackedMatrix<T> packed_;
-};
-
-/// Shapes without numbers: a model of these is an empty constant, so it can be counted by the compiler.
-template <int... extents>
-class Parameter<shape_only, extents...> {
- public:
-  static constexpr Shape<sizeof...(extents)> shape{extents...};
-  static constexpr Index size = dit::size(shape);
-
-  /// Bytes of memory that it takes in a model of `T`.
-  template <class T>
-  static constexpr std::size_t bytes = static_cast<std::size_t>(size) * sizeof(real<T>);
-};
-template <int... extents>
-class Weight<shape_only, extents...> {
- public:
-  static constexpr Shape<sizeof...(extents)> shape{extents...};
-  static constexpr Index size = dit::size(shape);
-
-  template <class T>
-  static constexpr std::size_t bytes = PackedMatrix<T>::bytes(shape[0], size / shape[0]);
 };
 
 template <class P>
@@ -163,6 +150,27 @@ template <class>
 inline constexpr bool is_array = false;
 template <class M, std::size_t n>
 inline constexpr bool is_array<std::array<M, n>> = true;
+
+struct AnyVisitor {
+  constexpr void operator()(auto&&...) const {}
+};
+}  // namespace detail
+
+/// Names its parameters: see the top of this file.
+template <class M>
+concept Module = IsParameter<M> || detail::is_array<M> || requires(M& model) {
+  M::visit(detail::AnyVisitor{}, model);
+};
+
+namespace detail {
+/// Says its sentence once for a type, however often it is walked.
+template <class M>
+struct Walked {
+  static constexpr bool named = Module<M>;
+  static_assert(named,
+                "a module names its parameters: "
+                "static constexpr void visit(auto&& f, auto&... self) { f(\"name\", self.member...); }");
+};
 }  // namespace detail
 
 /// Calls `f(path, parameters...)` for every parameter of one tree, or of several of the same type in step,
@@ -170,7 +178,9 @@ inline constexpr bool is_array<std::array<M, n>> = true;
 template <class F, class Tree, class... Trees>
 constexpr void for_each_parameter(const Path& path, F&& f, Tree& tree, Trees&... trees) {
   using Plain = std::remove_const_t<Tree>;
-  if constexpr (IsParameter<Plain>) {
+  if constexpr (!detail::Walked<Plain>::named) {
+    return;
+  } else if constexpr (IsParameter<Plain>) {
     f(path, tree, trees...);
   } else if constexpr (detail::is_array<Plain>) {
     for (std::size_t i = 0; i < tree.size(); ++i) {
@@ -194,17 +204,29 @@ constexpr void for_each_parameter(F&& f, Tree& tree,
   for_each_parameter(Path{}, f, tree, trees...);
 }
 
-/// The same model with another scalar. Modules are `template <auto config, class T>` or `template <int..., class
-/// T>` and say so with `using scalar = T` and `template <class U> using with_scalar = ...`.
+namespace detail {
+template <class M>
+struct ModelOf;
+template <template <auto, class> class Model, auto config, class T>
+struct ModelOf<Model<config, T>> {
+  using scalar = T;
+  template <class U>
+  using with_scalar = Model<config, U>;
+};
+}  // namespace detail
+
+/// What the weights of a model are, T of Model<config, T>, and the same model with other weights.
+template <class M>
+using scalar_of = typename detail::ModelOf<M>::scalar;
 template <class M, class U>
-using with_scalar = typename M::template with_scalar<U>;
+using with_scalar = typename detail::ModelOf<M>::template with_scalar<U>;
 
 /// How many learned numbers a model has: a constant of the compiler.
 ///     static_assert(parameter_count<DiT<dit_xl_2>>() == 675'129'632);
 template <class M>
 constexpr std::int64_t parameter_count() {
   std::int64_t count = 0;
-  constexpr with_scalar<M, shape_only> model{};
+  const M model{};
   for_each_parameter([&count](const Path&, const auto& p) { count += p.size; }, model);
   return count;
 }
@@ -213,7 +235,7 @@ constexpr std::int64_t parameter_count() {
 template <class M>
 constexpr int tensor_count() {
   int count = 0;
-  constexpr with_scalar<M, shape_only> model{};
+  const M model{};
   for_each_parameter([&count](const Path&, const auto&) { ++count; }, model);
   return count;
 }

@@ -11,9 +11,6 @@ template <int width, class T = float>
 struct LayerNorm {
   using R = real<T>;
   static constexpr double eps = 1e-5;
-  using scalar = T;
-  template <class U>
-  using with_scalar = LayerNorm<width, U>;
 
   Parameter<R, width> weight;
   Parameter<R, width> bias;
@@ -23,23 +20,22 @@ struct LayerNorm {
     f("bias", self.bias...);
   }
 
-  auto operator()(Tokens<const R, width> x) const { return affine(layer_norm(x, eps), weight.data(), bias.data()); }
+  constexpr auto operator()(Tokens<const R, width> x) const {
+    return affine(layer_norm(x, eps), weight.data(), bias.data());
+  }
 };
 
 /// RMSNorm(x) * weight, eps 1e-6 in the models that have it.
 template <int width, class T = float>
 struct RMSNorm {
   using R = real<T>;
-  using scalar = T;
   static constexpr double eps = 1e-6;
-  template <class U>
-  using with_scalar = RMSNorm<width, U>;
 
   Parameter<R, width> weight;
 
   static constexpr void visit(auto&& f, auto&... self) { f("weight", self.weight...); }
 
-  auto operator()(Tokens<const R, width> x) const {
+  constexpr auto operator()(Tokens<const R, width> x) const {
     return affine(rms_norm(x, eps), weight.data(), static_cast<const R*>(nullptr));
   }
 };

@@ -15,9 +15,6 @@ struct Patchify {
   static constexpr int width = width_;
   static constexpr int features = channels * patch * patch;
   using R = real<T>;
-  using scalar = T;
-  template <class U>
-  using with_scalar = Patchify<channels, patch, width, U>;
 
   Weight<T, width, channels, patch, patch> weight;
   Parameter<R, width> bias;
@@ -28,21 +25,17 @@ struct Patchify {
   }
 
   /// image [B, C, H, W] -> the tokens [B, H/p * W/p, D], lazy; errc::bad_input_shape where it does not fit.
-  auto operator()(View<const R, 4> image, Workspace& workspace) const {
-    const Grid grid = patch_grid(image, patch);
-    if (image.shape[1] != channels) {
+  constexpr auto operator()(View<const R, 4> image, Workspace& workspace) const {
+    const Grid grid = patch_grid(image.shape, patch);
+    if (!workspace.holds(image.data) || image.shape[1] != channels) {
       throw Error(errc::bad_input_shape, "an image of " + to_string(image.shape) + " where " +
                                              std::to_string(channels) + " channels are expected");
     }
     auto scope = workspace.scope();
     const auto patches = take_tokens<R, features>(image.shape[0], grid.count(), workspace);
-    patchify<PatchOrder::channel_first>(image, patch, patches.data, workspace.executor());
+    patchify<PatchOrder::channel_first>(image, patch, patches.data, workspace);
     const RowsSource<R> rows{patches.data, patches.rows(), features};
     return Held(std::move(scope), Product<RowsSource<R>, T, width>{rows, &weight.packed(), bias.data()});
-  }
-
-  static constexpr std::size_t arena(Index rows, int strands) {
-    return arena_bytes<R>(rows * features) + gemm_arena<T>(rows, features, strands);
   }
 };
 

@@ -1,73 +1,130 @@
 #pragma once
 /// How much memory a model takes, before it takes any.
 
+#include <cstdint>
+#include <utility>
+
 #include "dit/nn/adaln.hpp"
 
 namespace dit { inline namespace DIT_ABI {
 
-/// Bytes.
+/// What a model takes: bytes, and the multiplications and additions of a pass. 64 bits wherever it is computed.
 struct Plan {
-  std::size_t weights;         ///< the packed model, shared by everything that runs it
-  std::size_t arena;           ///< the Workspace of one pass
-  std::size_t modulation = 0;  ///< that part of the weights which `release_modulation` gives back
-  std::size_t table = 0;       ///< a time of a Conditioned field, for the batch
-  constexpr std::size_t total() const { return weights + arena; }
+  std::uint64_t weights;         ///< the packed model, shared by everything that runs it
+  std::uint64_t arena;           ///< the Workspace of one pass
+  std::uint64_t modulation = 0;  ///< that part of the weights which `release_modulation` gives back
+  std::uint64_t table = 0;       ///< a time of a Conditioned field, for the batch
+  std::uint64_t flops = 0;       ///< of one pass: its products, convolutions and attentions
+  constexpr std::uint64_t total() const { return weights + arena; }
   /// With a field of which so many times are prepared, and room for another. This much is there at the peak.
-  constexpr std::size_t prepared(Index times) const {
-    return total() + table * static_cast<std::size_t>(times + 1);
+  constexpr std::uint64_t prepared(Index times) const {
+    return total() + table * static_cast<std::uint64_t>(times + 1);
   }
   /// The same after `release_modulation`.
-  constexpr std::size_t released(Index times) const { return prepared(times) - modulation; }
+  constexpr std::uint64_t released(Index times) const { return prepared(times) - modulation; }
 };
 
 namespace detail {
-template <class T, class M>
-constexpr std::size_t bytes_of(const M& shapes) {
-  std::size_t bytes = 0;
-  for_each_parameter([&bytes]<class P>(const Path&, const P&) { bytes += P::template bytes<T>; }, shapes);
+template <class M>
+constexpr std::uint64_t bytes_of(const M& module) {
+  std::uint64_t bytes = 0;
+  for_each_parameter([&bytes]<class P>(const Path&, const P&) { bytes += P::bytes; }, module);
   return bytes;
 }
+
+/// Does a plan of the model ask for tokens of text?
+template <class M>
+concept TakesText = requires(const M& model, Workspace& meter) {
+  model.rehearse(meter, Index{}, Shape<2>{}, Index{}, Index{});
+};
 }  // namespace detail
 
 /// Bytes of a model's parameters once they are packed.
 template <class M>
-constexpr std::size_t weight_bytes() {
-  constexpr with_scalar<M, shape_only> shapes{};
-  return detail::bytes_of<typename M::scalar>(shapes);
+constexpr std::uint64_t weight_bytes() {
+  return detail::bytes_of(M{});
 }
 
 /// Bytes of its adaLN projections among them.
 template <class M>
-constexpr std::size_t modulation_bytes() {
-  std::size_t bytes = 0;
-  constexpr with_scalar<M, shape_only> shapes{};
-  for_each_modulation(
-      [&bytes](const auto& projection) { bytes += detail::bytes_of<typename M::scalar>(projection); }, shapes);
+constexpr std::uint64_t modulation_bytes() {
+  std::uint64_t bytes = 0;
+  const M model{};
+  for_each_modulation([&bytes](const auto& projection) { bytes += detail::bytes_of(projection); }, model);
   return bytes;
 }
 
 /// Bytes of the modulations at one time, for one sample.
 template <class M>
-constexpr std::size_t table_bytes() {
+constexpr std::uint64_t table_bytes() {
   if constexpr (requires { M::Modulations::per_vector; }) {
-    return static_cast<std::size_t>(M::Modulations::per_vector) * sizeof(real<typename M::scalar>);
+    return static_cast<std::uint64_t>(M::Modulations::per_vector) * sizeof(typename M::R);
   } else {
     return 0;
   }
 }
 
-/// What a pass of the model over `batch` latents of `shape` = {H, W} takes. What follows are the arguments of the
-/// model's `arena`: the number of text tokens, if it takes text, and the strands of the executor.
-///     constexpr Plan p = plan<DiT<dit_xl_2>>(1, {32, 32}, 2);
-///     constexpr Plan q = plan<MMDiT<sd3_medium>>(1, {128, 128}, /*text=*/154, /*strands=*/2);
-///     Workspace workspace(2, p.arena);   // the first pass does not allocate either
-///     q.prepared(28), q.released(28)     // with a Conditioned field of 28 times, before and after the release
-template <class M, std::size_t rank, class... Arguments>
-constexpr Plan plan(Index batch, const Index (&shape)[rank], Arguments... arguments) {
+/// What a pass of any module takes on so many strands: `pass(module, meter)` is that pass, on a Workspace that only
+/// counts, of tokens whose numbers may be missing:
+///     constexpr Plan p = plan_of<MyBlock>(2, [](const auto& block, Workspace& meter) {
+///       block(Tokens<float, 1152>{nullptr, 1, 256}, meter);
+///     });
+/// A constant of the compiler where the module's call operator is constexpr.
+template <class M, class Pass>
+constexpr Plan plan_of(int strands, Pass&& pass) {
+  M module{};
+  for_each_parameter([](const Path&, auto& p) { p.plan(); }, module);
+  Workspace meter(Meter{strands});
+  pass(std::as_const(module), meter);
+  return {.weights = weight_bytes<M>(), .arena = meter.high_water(), .flops = meter.flops()};
+}
+
+namespace detail {
+template <class M, std::size_t rank, class... Told>
+constexpr Plan plan_pass(Index batch, const Index (&shape)[rank], int strands, Told... told) {
   Shape<rank> extents{};
   for (std::size_t i = 0; i < rank; ++i) extents[i] = shape[i];
-  return {weight_bytes<M>(), M::arena(batch, extents, arguments...), modulation_bytes<M>(),
-          table_bytes<M>() * static_cast<std::size_t>(batch)};
+  Plan plan = plan_of<M>(strands,
+                         [&](const M& model, Workspace& meter) { model.rehearse(meter, batch, extents, told...); });
+  plan.modulation = modulation_bytes<M>();
+  plan.table = table_bytes<M>() * static_cast<std::uint64_t>(batch);
+  return plan;
+}
+}  // namespace detail
+
+/// What a pass of the model over `batch` latents of `shape` = {H, W} takes, everything from x, t and condition on
+/// included: the forward pass itself is run on a Workspace that only counts, by the compiler if asked.
+///     constexpr Plan p = plan<DiT<dit_xl_2>>(1, {32, 32}, /*strands=*/2);
+///     Workspace workspace(2, p.arena);   // the first pass does not allocate either
+template <class M, std::size_t rank>
+constexpr Plan plan(Index batch, const Index (&shape)[rank], int strands) {
+  constexpr bool complete = !detail::TakesText<M>;
+  static_assert(complete, "this model takes text: plan<Model>(batch, {h, w}, text_tokens, strands)");
+  if constexpr (complete) {
+    return detail::plan_pass<M>(batch, shape, strands);
+  } else {
+    return {};
+  }
+}
+
+/// The same of a model that is told a text of so many tokens, and a FLUX that is told a reference of so many:
+///     constexpr Plan q = plan<MMDiT<sd3_medium>>(1, {128, 128}, /*text=*/154, /*strands=*/2);
+///     q.prepared(28), q.released(28)     // with a Conditioned field of 28 times, before and after the release
+template <class M, std::size_t rank>
+constexpr Plan plan(Index batch, const Index (&shape)[rank], Index text, int strands, Index reference = 0) {
+  constexpr bool takes_text = detail::TakesText<M>;
+  static_assert(takes_text, "this model takes no text: plan<Model>(batch, {h, w}, strands)");
+  if constexpr (takes_text) {
+    return detail::plan_pass<M>(batch, shape, strands, text, reference);
+  } else {
+    return {};
+  }
+}
+
+/// What `decode_tiled` takes of a decoder, in tiles of tile x tile latents.
+template <class M, std::size_t rank>
+constexpr Plan plan_tiled(Index batch, const Index (&shape)[rank], int strands, Index tile = 64) {
+  return detail::plan_pass<M>(batch, shape, strands, tile);
 }
 
 }}  // namespace dit

@@ -21,9 +21,6 @@ namespace dit { inline namespace DIT_ABI {
 template <int in, int out, int groups, class T = float>
 struct ResnetBlock {
   using R = real<T>;
-  using scalar = T;
-  template <class U>
-  using with_scalar = ResnetBlock<in, out, groups, U>;
 
   GroupNorm<in, groups, T> norm1;
   Conv2d<in, out, 3, T> conv1;
@@ -40,7 +37,7 @@ struct ResnetBlock {
   }
 
   /// y = block(x); y is x if the number of channels stays the same.
-  void operator()(Maps<const R, in> x, Maps<R, out> y, Workspace& workspace) const {
+  constexpr void operator()(Maps<const R, in> x, Maps<R, out> y, Workspace& workspace) const {
     const auto scope = workspace.scope();
     const auto h = take_maps<R, out>(x.height, x.width, workspace);
     store(h, conv1(silu(norm1(x, workspace))), workspace);
@@ -51,24 +48,12 @@ struct ResnetBlock {
     }
     add(y, conv2(silu(norm2(h, workspace))), workspace);
   }
-
-  static constexpr std::size_t arena(Index height, Index width, int strands) {
-    std::size_t most =
-        std::max({decltype(norm1)::arena(height * width, strands), decltype(norm2)::arena(height * width, strands),
-                  decltype(norm1)::held() + decltype(conv1)::arena(height, width, strands),
-                  decltype(norm2)::held() + decltype(conv2)::arena(height, width, strands)});
-    if constexpr (in != out) most = std::max(most, decltype(conv_shortcut)::arena(height, width, strands));
-    return arena_bytes<R>(height * width * out) + most;
-  }
 };
 
 /// Attention of one head among the pixels: x <- x + to_out(Attention(q, k, v)), with q, k, v = to_*(GN(x)).
 template <int channels, int groups, class T = float>
 struct PixelAttention {
   using R = real<T>;
-  using scalar = T;
-  template <class U>
-  using with_scalar = PixelAttention<channels, groups, U>;
 
   GroupNorm<channels, groups, T> group_norm;
   Linear<channels, channels, T> to_q, to_k, to_v;
@@ -82,7 +67,7 @@ struct PixelAttention {
     f("to_out", self.to_out...);
   }
 
-  void operator()(Maps<R, channels> x, Workspace& workspace) const {
+  constexpr void operator()(Maps<R, channels> x, Workspace& workspace) const {
     const auto scope = workspace.scope();
     const auto q = take_maps<R, channels>(x.height, x.width, workspace);
     const auto k = take_maps<R, channels>(x.height, x.width, workspace);
@@ -97,23 +82,12 @@ struct PixelAttention {
                        Heads<R, channels>{q.data, k.data, v.data, q.data, 1, x.pixels(), channels, channels});
     add(x, each_pixel(to_out[0], lazy(q)), workspace);
   }
-
-  static constexpr std::size_t arena(Index height, Index width, int strands) {
-    const Index pixels = height * width;
-    const std::size_t linear = conv_arena<T>(height, width, channels, 1, strands);
-    return 3 * arena_bytes<R>(pixels * channels) +
-           std::max({decltype(group_norm)::arena(pixels, strands), decltype(group_norm)::held() + linear,
-                     attention_arena<R>(1, 1, channels, pixels, strands)});
-  }
 };
 
 /// The middle of an autoencoder: ResNet block, attention, ResNet block.
 template <int channels, int groups, class T = float>
 struct MidBlock {
   using R = real<T>;
-  using scalar = T;
-  template <class U>
-  using with_scalar = MidBlock<channels, groups, U>;
 
   std::array<ResnetBlock<channels, channels, groups, T>, 2> resnets;
   std::array<PixelAttention<channels, groups, T>, 1> attentions;
@@ -123,15 +97,10 @@ struct MidBlock {
     f("resnets", self.resnets...);
   }
 
-  void operator()(Maps<R, channels> x, Workspace& workspace) const {
+  constexpr void operator()(Maps<R, channels> x, Workspace& workspace) const {
     resnets[0](x, x, workspace);
     attentions[0](x, workspace);
     resnets[1](x, x, workspace);
-  }
-
-  static constexpr std::size_t arena(Index height, Index width, int strands) {
-    return std::max(ResnetBlock<channels, channels, groups, T>::arena(height, width, strands),
-                    PixelAttention<channels, groups, T>::arena(height, width, strands));
   }
 };
 
@@ -142,7 +111,7 @@ struct Turns {
   T* there;
 
   template <int channels>
-  Maps<T, channels> next(Index height, Index width) {
+  constexpr Maps<T, channels> next(Index height, Index width) {
     std::swap(here, there);
     return {here, height, width};
   }
@@ -151,14 +120,10 @@ struct Turns {
 /// conv(upsample(x))
 template <int channels, class T = float>
 struct Upsample {
-  using scalar = T;
-  template <class U>
-  using with_scalar = Upsample<channels, U>;
-
   Conv2d<channels, channels, 3, T> conv;
 
   static constexpr void visit(auto&& f, auto&... self) { f("conv", self.conv...); }
-  auto operator()(Maps<const real<T>, channels> x) const { return conv(upsample(x)); }
+  constexpr auto operator()(Maps<const real<T>, channels> x) const { return conv(upsample(x)); }
 };
 
 namespace detail {
@@ -176,9 +141,6 @@ struct UpBlock {
   static_assert(blocks > 0, "UpBlock: there is at least one block");
   static constexpr Index factor = upsamples ? 2 : 1;
   using R = real<T>;
-  using scalar = T;
-  template <class U>
-  using with_scalar = UpBlock<in, out, blocks, groups, upsamples, U>;
 
   typename detail::ResnetSequence<in, out, groups, T, std::make_integer_sequence<int, blocks - 1>>::type resnets;
   std::array<Upsample<out, T>, upsamples ? 1 : 0> upsamplers;
@@ -189,7 +151,7 @@ struct UpBlock {
   }
 
   /// The result, in one of the two memories of `turns`; the input is in the other or where the result is.
-  Maps<R, out> operator()(Maps<R, in> x, Turns<R>& turns, Workspace& workspace) const {
+  constexpr Maps<R, out> operator()(Maps<R, in> x, Turns<R>& turns, Workspace& workspace) const {
     const Index height = x.height, width = x.width;
     Maps<R, out> y;
     if constexpr (in == out) {
@@ -207,14 +169,6 @@ struct UpBlock {
     } else {
       return y;
     }
-  }
-
-  /// Of an input of that size, beside the two memories.
-  static constexpr std::size_t arena(Index height, Index width, int strands) {
-    std::size_t most = ResnetBlock<in, out, groups, T>::arena(height, width, strands);
-    if (blocks > 1) most = std::max(most, ResnetBlock<out, out, groups, T>::arena(height, width, strands));
-    if (upsamples) most = std::max(most, conv_arena<T>(2 * height, 2 * width, out, 3, strands));
-    return most;
   }
 };
 

@@ -1,8 +1,6 @@
 #pragma once
 /// What an MMDiT block has for every kind of token: text has one, images have one.
 
-#include <algorithm>
-
 #include "dit/nn/adaln.hpp"
 #include "dit/nn/attention.hpp"
 #include "dit/nn/dit_block.hpp"
@@ -23,9 +21,6 @@ struct Stream {
   using R = real<T>;
   using Modulations = Chunks<R, width, chunks>;
   using Attention = SelfAttention<width, config.heads, T, norm>;
-  using scalar = T;
-  template <class U>
-  using with_scalar = Stream<config, U, norm, chunks>;
 
   Attention attn;
   Mlp<width, config.mlp, width, Activation::gelu_tanh, T> mlp;
@@ -38,16 +33,16 @@ struct Stream {
   }
 
   /// q, k, v [B, N, D] on the workspace, in the caller's scope.
-  Heads<stored<T>, width> pre_attention(Tokens<R, width> x, const Modulations& m, Workspace& workspace,
-                                        Rope<R> rope = {}) const {
+  constexpr Heads<stored<T>, width> pre_attention(Tokens<R, width> x, const Modulations& m, Workspace& workspace,
+                                                  Rope<R> rope = {}) const {
     return attn.heads_of()(modulate(layer_norm(x, 1e-6), m.template chunk<0>(), m.template chunk<1>()), workspace,
                            rope);
   }
-  void post_attention(Tokens<R, width> x, const Heads<stored<T>, width>& o, const Modulations& m,
-                      Workspace& workspace) const {
+  constexpr void post_attention(Tokens<R, width> x, const Heads<stored<T>, width>& o, const Modulations& m,
+                                Workspace& workspace) const {
     add_gated(x, m.template chunk<2>(), attn.proj(o.answer()), workspace);
   }
-  void feed_forward(Tokens<R, width> x, const Modulations& m, Workspace& workspace) const {
+  constexpr void feed_forward(Tokens<R, width> x, const Modulations& m, Workspace& workspace) const {
     const Modulation<R, width> ffn{m.template chunk<3>(), m.template chunk<4>(), m.template chunk<5>()};
     add_gated(x, ffn.gate, mlp(modulate(layer_norm(x, 1e-6), ffn), workspace), workspace);
   }
@@ -61,9 +56,6 @@ struct PreOnlyStream {
   using R = real<T>;
   using Modulations = Chunks<R, width, 2>;
   using Attention = QkvProjection<width, config.heads, T, norm>;
-  using scalar = T;
-  template <class U>
-  using with_scalar = PreOnlyStream<config, U, norm>;
 
   Attention attn;
   AdaLNModulation<width, 2, T> adaLN_modulation;
@@ -75,9 +67,10 @@ struct PreOnlyStream {
 
   /// k, v [B, M, D] on the workspace, in the caller's scope. q is made with them and dropped: the text asks nothing
   /// any more.
-  Heads<stored<T>, width> pre_attention(Tokens<R, width> x, const Modulations& m, Workspace& workspace) const {
+  constexpr Heads<stored<T>, width> pre_attention(Tokens<R, width> x, const Modulations& m,
+                                                  Workspace& workspace) const {
     auto heads = attn(modulate(layer_norm(x, 1e-6), m.template chunk<0>(), m.template chunk<1>()), workspace);
-    heads.q = nullptr;
+    heads.asks = false;
     return heads;
   }
 };

@@ -2,7 +2,6 @@
 /// What text encoders made of the prompts.
 
 #include <algorithm>
-#include <cmath>
 #include <span>
 
 #include "dit/nn/embed.hpp"
@@ -43,15 +42,33 @@ Text<T> concat(const Text<T>& a, const Text<T>& b) {
 /// that does not depend on time, [B, D].
 template <class T, int width>
 struct EmbeddedText {
-  Tensor<T, 3> context;
-  Tensor<T, 2> vector;
+  Buffer<T, 3> context;
+  Buffer<T, 2> vector;
 
-  Index samples() const { return context.dimension(0); }
-  Index tokens() const { return context.dimension(1); }
+  /// For a plan.
+  static constexpr EmbeddedText planned(Index batch, Index count) {
+    return {Buffer<T, 3>::planned({batch, count, width}), Buffer<T, 2>::planned({batch, width})};
+  }
+
+  constexpr Index samples() const { return context.shape()[0]; }
+  constexpr Index tokens() const { return context.shape()[1]; }
+  /// All texts' tokens, and their vectors.
+  constexpr Tokens<const T, width> all_tokens() const { return {context.data(), samples(), tokens()}; }
+  constexpr Tokens<const T, width> vectors() const { return {vector.data(), samples(), 1}; }
 };
 
-/// Linear(context), MLP2(pooled). Errors: bad_condition unless these are [B, M, context_width] with at least one
-/// token and [B, pooled_width].
+/// Linear(context), MLP2(pooled), of tokens and vectors as wide as the model's, to where they will stay.
+template <class T, int context_width, int pooled_width, int width>
+constexpr void embed_text(Tokens<const real<T>, context_width> tokens, Tokens<const real<T>, pooled_width> vectors,
+                          const Linear<context_width, width, T>& context,
+                          const Mlp<pooled_width, width, width, Activation::silu, T>& pooled,
+                          EmbeddedText<real<T>, width>& to, Workspace& workspace) {
+  store(Tokens<real<T>, width>{to.context.data(), tokens.batch, tokens.count}, context(tokens), workspace);
+  store(Tokens<real<T>, width>{to.vector.data(), tokens.batch, 1}, pooled(lazy(vectors), workspace), workspace);
+}
+
+/// The same of a Text. Errors: bad_condition unless its tensors are [B, M, context_width] with at least one token
+/// and [B, pooled_width].
 template <class T, int context_width, int pooled_width, int width>
 EmbeddedText<real<T>, width> embed_text(const Text<real<T>>& text, const Linear<context_width, width, T>& context,
                                         const Mlp<pooled_width, width, width, Activation::silu, T>& pooled,
@@ -62,11 +79,9 @@ EmbeddedText<real<T>, width> embed_text(const Text<real<T>>& text, const Linear<
           "the text's tokens are not as wide as the model's, or there are none");
   require(text.pooled.dimension(0) == batch && text.pooled.dimension(1) == pooled_width, errc::bad_condition,
           "the pooled text is not one vector per sample, as wide as the model's");
-  EmbeddedText<R, width> e{Tensor<R, 3>(batch, count, width), Tensor<R, 2>(batch, width)};
-  store(Tokens<R, width>{e.context.data(), batch, count},
-        context(Tokens<const R, context_width>{text.context.data(), batch, count}), workspace);
-  store(Tokens<R, width>{e.vector.data(), batch, 1},
-        pooled(lazy(Tokens<const R, pooled_width>{text.pooled.data(), batch, 1}), workspace), workspace);
+  EmbeddedText<R, width> e{Buffer<R, 3>({batch, count, width}), Buffer<R, 2>({batch, width})};
+  embed_text<T>(Tokens<const R, context_width>{text.context.data(), batch, count},
+                Tokens<const R, pooled_width>{text.pooled.data(), batch, 1}, context, pooled, e, workspace);
   return e;
 }
 
@@ -74,21 +89,17 @@ EmbeddedText<real<T>, width> embed_text(const Text<real<T>>& text, const Linear<
 /// the caller's scope. The texts start anew where there are more times, and the first ones serve fewer. Errors:
 /// bad_condition without times or texts, bad_schedule for a time that is not finite.
 template <class T, int width>
-Tokens<real<T>, width> condition_vectors(std::span<const real<T>> times, double scale,
-                                         const TimestepEmbedder<width, T>& embedder,
-                                         const EmbeddedText<real<T>, width>& text, Workspace& workspace) {
+constexpr Tokens<real<T>, width> condition_vectors(std::span<const real<T>> times, double scale,
+                                                   const TimestepEmbedder<width, T>& embedder,
+                                                   const EmbeddedText<real<T>, width>& text, Workspace& workspace) {
   using R = real<T>;
   require(!times.empty() && text.samples() > 0, errc::bad_condition,
           "there must be one time and one text per sample");
-  require(std::all_of(times.begin(), times.end(), [](R time) { return std::isfinite(time); }), errc::bad_schedule,
-          "a time is not a finite number");
+  require_finite(times, workspace);
   const auto c = take_tokens<R, width>(static_cast<Index>(times.size()), 1, workspace);
   store(c, embedder(times, /*divisor=*/128, workspace, scale), workspace);
-  for (Index r = 0; r < c.batch; ++r) {
-    const R* vector = text.vector.data() + r % text.samples() * width;
-    for (Index i = 0; i < width; ++i) c.data[r * width + i] += vector[i];
-  }
-  silu(c.data, c.size(), c.data);
+  add_rows(c, text.vectors(), workspace);
+  activate(Activation::silu, c, workspace);
   return c;
 }
 

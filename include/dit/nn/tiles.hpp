@@ -28,18 +28,14 @@ template <class T>
 class BlendedTiles {
  public:
   /// Takes its memory from the caller's scope: the right margin of the last tile, the lower ones of the last row.
-  BlendedTiles(View<T, 3> image, Index side, Index columns, Workspace& workspace)
+  constexpr BlendedTiles(View<T, 3> image, Index side, Index columns, Workspace& workspace)
       : image_(image),
         side_(side),
         left_(workspace.take<T>(margin(image.shape[0], side))),
         above_(workspace.take<T>(margin(image.shape[0], side) * columns)) {}
 
-  static constexpr std::size_t arena(Index channels, Index side, Index columns) {
-    return arena_bytes<T>(margin(channels, side)) + arena_bytes<T>(margin(channels, side) * columns);
-  }
-
   /// The tile [C, height, width] in row i and column j; it is written over.
-  void put(Index i, Index j, View<T, 3> tile, Workspace& workspace) const {
+  constexpr void put(Index i, Index j, View<T, 3> tile, Workspace& workspace) const {
     const Index channels = tile.shape[0], height = tile.shape[1], width = tile.shape[2];
     const Index blend = side_ / 4, step = side_ - blend;
     const Index rows = std::min(blend, height), columns = std::min(blend, width);  // that overlap
@@ -55,12 +51,11 @@ class BlendedTiles {
                   image_.data + (c * image_.shape[1] + i * step + y) * image_.shape[2] + j * step);
       }
     });
-    for (Index c = 0; c < channels; ++c) {
-      for (Index y = 0; y < rows; ++y) {
-        const T* const row = tile.data + (c * height + height - rows + y) * width;
-        std::copy(row, row + width, above(j, c, blend - rows + y));
-      }
-    }
+    workspace.parallel_for(channels * rows, [&](Index task, int) {
+      const Index c = task / rows, y = task % rows;
+      const T* const row = tile.data + (c * height + height - rows + y) * width;
+      std::copy(row, row + width, above(j, c, blend - rows + y));
+    });
   }
 
  private:
@@ -108,22 +103,24 @@ void require_decodes(View<const T, 4> latents, View<T, 4> images, const Shape<4>
           "the images must not overlap the latents");
 }
 
-/// The largest arena(height, width) of all tiles.
-template <class Arena>
-constexpr std::size_t most_of_tiles(const Tiles& rows, const Tiles& columns, Arena&& arena) {
-  std::size_t most = 0;
-  Index height = 0;
-  for (Index i = 0; i < rows.count(); ++i) {
-    if (rows.size(i) == height) continue;
-    height = rows.size(i);
-    Index width = 0;
-    for (Index j = 0; j < columns.count(); ++j) {
-      if (columns.size(j) == width) continue;
-      width = columns.size(j);
-      most = std::max(most, arena(height, width));
+/// f(i, j) for all tiles, row by row from the left. A meter goes through one of those that are alike and counts it
+/// for all: only the last ones of an axis are smaller.
+template <class F>
+constexpr void for_each_tile(const Tiles& rows, const Tiles& columns, Workspace& workspace, F&& f) {
+  const auto alike = [&workspace](const Tiles& tiles, Index i) {
+    Index n = 1;
+    while (workspace.counts() && i + n < tiles.count() && tiles.size(i + n) == tiles.size(i)) ++n;
+    return n;
+  };
+  for (Index i = 0; i < rows.count();) {
+    const Index height = alike(rows, i);
+    for (Index j = 0; j < columns.count();) {
+      const Index width = alike(columns, j);
+      for (const Index pass : workspace.passes(height * width)) f(i, j + pass);
+      j += width;
     }
+    i += height;
   }
-  return most;
 }
 
 }  // namespace detail
@@ -137,9 +134,7 @@ struct LatentDecoder : HasLayout<Layout::diffusers> {
   void decode(View<const R, 4> latents, View<R, 4> images, Workspace& workspace) const {
     const auto lease = workspace.lease();
     detail::require_decodes(latents, images, image_shape(latents));
-    for (Index b = 0; b < latents.shape[0]; ++b) {
-      model().decode_window(latents[b], 0, 0, latents.shape[2], latents.shape[3], images[b], workspace);
-    }
+    decode_each(latents, images, workspace);
   }
   /// The same with a result of its own.
   Tensor<R, 4> decode(View<const R, 4> latents, Workspace& workspace) const {
@@ -154,12 +149,20 @@ struct LatentDecoder : HasLayout<Layout::diffusers> {
     const auto lease = workspace.lease();
     detail::require_decodes(latents, images, image_shape(latents));
     require_tile(tile);
-    for (Index b = 0; b < latents.shape[0]; ++b) model().decode_tiles(latents[b], tile, images[b], workspace);
+    decode_each(latents, images, workspace, tile);
   }
   Tensor<R, 4> decode_tiled(View<const R, 4> latents, Workspace& workspace, Index tile = 64) const {
     auto images = or_out_of_memory("the images", [&] { return Tensor<R, 4>(image_shape(latents)); });
     decode_tiled(latents, images, workspace, tile);
     return images;
+  }
+
+  /// The pass of a plan, of shapes without numbers; whole, or in tiles.
+  constexpr void rehearse(Workspace& meter, Index batch, const Shape<2>& shape, Index tile = 0) const {
+    const Shape<4> latents{batch, Model::channels, shape[0], shape[1]};
+    const Shape<4> images{batch, Model::config.image_channels, Model::factor * shape[0], Model::factor * shape[1]};
+    if (tile != 0) require_tile(tile);
+    decode_each(View<const R, 4>(nullptr, latents), View<R, 4>(nullptr, images), meter, tile);
   }
 
  protected:
@@ -172,7 +175,19 @@ struct LatentDecoder : HasLayout<Layout::diffusers> {
   }
 
  private:
-  const Model& model() const { return static_cast<const Model&>(*this); }
+  /// In tiles unless `tile` is 0.
+  constexpr void decode_each(View<const R, 4> latents, View<R, 4> images, Workspace& workspace,
+                             Index tile = 0) const {
+    for (const Index b : workspace.passes(latents.shape[0])) {
+      if (tile == 0) {
+        model().decode_window(latents[b], 0, 0, latents.shape[2], latents.shape[3], images[b], workspace);
+      } else {
+        model().decode_tiles(latents[b], tile, images[b], workspace);
+      }
+    }
+  }
+
+  constexpr const Model& model() const { return static_cast<const Model&>(*this); }
   static Shape<4> image_shape(View<const R, 4> latents) {
     return detail::decoded_shape(latents, Model::channels, Model::config.image_channels, Model::factor);
   }

@@ -80,7 +80,7 @@ struct Convolution {
 
 /// ReLU(x) = max(x, 0)
 template <LazyProduct P>
-P relu(P p) {
+constexpr P relu(P p) {
   p.activation = Activation::relu;
   return p;
 }
@@ -93,9 +93,25 @@ constexpr Panels conv_bands(Index height, Index row) {
   return Panels(height, std::max<Index>(1, (Index{1} << 22) / std::max<Index>(1, row)));
 }
 
+}  // namespace detail
+
+/// Bytes of a Workspace that a convolution to [height, width] uses while it runs.
+template <class T>
+constexpr std::size_t conv_arena(Index height, Index width, Index in, Index kernel, int strands) {
+  const Index pitch = (width + kernel - 1) * in;
+  const Panels bands = detail::conv_bands(height, pitch);
+  const auto gemm_of = [=](Index rows) {
+    return gemm_in_blocks_arena<T>(rows * width, kernel * kernel * in, strands);
+  };
+  return arena_bytes<real<T>>((bands.height(0) + kernel - 1) * pitch) +
+         std::max(gemm_of(bands.height(0)), gemm_of(bands.height(bands.count - 1)));
+}
+
+namespace detail {
+
 /// sink_from(first pixel) <- the convolution, band by band.
 template <class T, int in, int out, int kernel, class SinkFrom>
-void convolve(const Convolution<T, in, out, kernel>& p, Workspace& workspace, SinkFrom&& sink_from) {
+void run_convolution(const Convolution<T, in, out, kernel>& p, Workspace& workspace, SinkFrom&& sink_from) {
   using R = real<T>;
   constexpr Index border = kernel / 2, depth = kernel * kernel * in;
   const Kernels<T>& k = kernels<T>();
@@ -118,30 +134,27 @@ void convolve(const Convolution<T, in, out, kernel>& p, Workspace& workspace, Si
   }
 }
 
+/// The same, which a meter counts.
+template <class T, int in, int out, int kernel, class SinkFrom>
+constexpr void convolve(const Convolution<T, in, out, kernel>& p, Workspace& workspace, SinkFrom&& sink_from) {
+  if (!workspace.counts()) return run_convolution(p, workspace, sink_from);
+  const Index height = p.a.height(), width = p.a.width();
+  count_product(height * width, *p.weight, conv_arena<T>(height, width, in, kernel, workspace.strands()),
+                workspace);
+}
+
 template <class T, int in, int out, int kernel>
-void require_size(const Convolution<T, in, out, kernel>& p, Index height, Index width) {
+constexpr void require_size(const Convolution<T, in, out, kernel>& p, Index height, Index width) {
   require(p.a.height() == height && p.a.width() == width, errc::bad_input_shape,
           "a convolution gives maps of the size that it takes");
 }
 
 }  // namespace detail
 
-/// Bytes of a Workspace that a convolution to [height, width] uses while it runs.
-template <class T>
-constexpr std::size_t conv_arena(Index height, Index width, Index in, Index kernel, int strands) {
-  const Index pitch = (width + kernel - 1) * in;
-  const Panels bands = detail::conv_bands(height, pitch);
-  const auto gemm_of = [=](Index rows) {
-    return gemm_in_blocks_arena<T>(rows * width, kernel * kernel * in, strands);
-  };
-  return arena_bytes<real<T>>((bands.height(0) + kernel - 1) * pitch) +
-         std::max(gemm_of(bands.height(0)), gemm_of(bands.height(bands.count - 1)));
-}
-
 /// y = convolution; y is not where its maps come from, here and below. Errors: bad_input_shape where y has another
 /// height or width.
 template <class T, int in, int out, int kernel>
-void store(Maps<real<T>, out> y, const Convolution<T, in, out, kernel>& p, Workspace& workspace) {
+constexpr void store(Maps<real<T>, out> y, const Convolution<T, in, out, kernel>& p, Workspace& workspace) {
   detail::require_size(p, y.height, y.width);
   detail::convolve(p, workspace, [&](Index pixel) {
     return StoreSink<real<T>>{y.data + pixel * out, out, p.bias, p.activation};
@@ -150,7 +163,7 @@ void store(Maps<real<T>, out> y, const Convolution<T, in, out, kernel>& p, Works
 
 /// x <- activation(x + W * a + b), the convolution's activation
 template <class T, int in, int out, int kernel>
-void add(Maps<real<T>, out> x, const Convolution<T, in, out, kernel>& p, Workspace& workspace) {
+constexpr void add(Maps<real<T>, out> x, const Convolution<T, in, out, kernel>& p, Workspace& workspace) {
   detail::require_size(p, x.height, x.width);
   detail::convolve(p, workspace, [&](Index pixel) {
     return AddActivatedSink<real<T>>{{x.data + pixel * out, out, p.bias}, p.activation};
@@ -160,8 +173,8 @@ void add(Maps<real<T>, out> x, const Convolution<T, in, out, kernel>& p, Workspa
 /// image [out, height, width] = factor * convolution + offset. Errors: bad_option for a convolution with an
 /// activation.
 template <class T, int in, int out, int kernel>
-void store_planes(View<real<T>, 3> image, const Convolution<T, in, out, kernel>& p, Workspace& workspace,
-                  double factor = 1, double offset = 0) {
+constexpr void store_planes(View<real<T>, 3> image, const Convolution<T, in, out, kernel>& p, Workspace& workspace,
+                            double factor = 1, double offset = 0) {
   require(image.shape[0] == out, errc::bad_input_shape, "a convolution gives an image of its channels");
   require(p.activation == Activation::none, errc::bad_option, "an image is stored without an activation");
   detail::require_size(p, image.shape[1], image.shape[2]);

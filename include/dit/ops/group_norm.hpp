@@ -27,38 +27,14 @@ struct Moments {
   }
 };
 
-}  // namespace detail
-
-/// Bytes of a Workspace that `group_norm` keeps until its value ends, and those that it uses on the way.
-template <class T>
-constexpr std::size_t group_norm_held(Index channels) {
-  return 2 * arena_bytes<T>(channels);
-}
-template <class T>
-constexpr std::size_t group_norm_arena(Index pixels, Index channels, Index groups, int strands) {
-  return group_norm_held<T>(channels) + arena_bytes<detail::Moments>(detail::moment_chunks(pixels).count * groups) +
-         arena_bytes<T>(2 * channels * strands);
-}
-
-/// GN(x) = (x - mean) / sqrt(var + eps) * weight + bias, lazy. Mean and biased variance are those of a group of
-/// neighbouring channels, over all pixels (arXiv:1803.08494; torch.nn.GroupNorm). They are summed in an order that
-/// depends on the shape alone. Errors: bad_config for a negative or NaN eps.
+/// scale = weight / sqrt(var + eps), shift = bias - mean * scale, [channels] each, by way of the `moments`
+/// [chunks][groups] and the `sums` of every strand [2][channels].
 template <int groups, class T, int channels>
-Held<LazyMaps<T, channels>> group_norm(Maps<const T, channels> x, double eps, const T* weight, const T* bias,
-                                       Workspace& workspace) {
-  static_assert(groups > 0 && channels % groups == 0,
-                "group_norm: the number of groups does not divide the channels");
-  require(eps >= 0, errc::bad_config, "the eps of a norm must not be negative");
+void take_moments(Maps<const T, channels> x, double eps, const T* weight, const T* bias, Moments* moments, T* sums,
+                  T* scale, T* shift, Workspace& workspace) {
   constexpr Index each = channels / groups;
   const Kernels<T>& k = kernels<T>();
-  auto held = workspace.scope();
-  T* const scale = workspace.take<T>(channels);
-  T* const shift = workspace.take<T>(channels);
-
-  const auto scope = workspace.scope();
-  const Panels chunks = detail::moment_chunks(x.pixels());
-  auto* const moments = workspace.take<detail::Moments>(chunks.count * groups);
-  T* const sums = workspace.take<T>(2 * channels * workspace.strands());
+  const Panels chunks = moment_chunks(x.pixels());
   workspace.parallel_for(chunks.count, [&](Index chunk, int strand) {
     T* const sum = sums + 2 * channels * strand;
     T* const squares = sum + channels;
@@ -67,10 +43,10 @@ Held<LazyMaps<T, channels>> group_norm(Maps<const T, channels> x, double eps, co
     k.moments(first, pixels, channels, channels, sum, squares);
     const double n = static_cast<double>(pixels);
     for (Index g = 0; g < groups; ++g) {
-      detail::Moments all;
+      Moments all;
       for (Index c = g * each; c < (g + 1) * each; ++c) {
         const double s = static_cast<double>(sum[c]), q = static_cast<double>(squares[c]) - s * s / n;
-        const detail::Moments one{n, static_cast<double>(first[c]) + s / n, q < 0 ? 0 : q};
+        const Moments one{n, static_cast<double>(first[c]) + s / n, q < 0 ? 0 : q};
         if (c == g * each)
           all = one;
         else
@@ -80,7 +56,7 @@ Held<LazyMaps<T, channels>> group_norm(Maps<const T, channels> x, double eps, co
     }
   });
   for (Index g = 0; g < groups; ++g) {
-    detail::Moments all = moments[g];
+    Moments all = moments[g];
     for (Index chunk = 1; chunk < chunks.count; ++chunk) all.merge(moments[chunk * groups + g]);
     const double rstd = 1 / std::sqrt(all.squares / all.count + eps);
     for (Index c = g * each; c < (g + 1) * each; ++c) {
@@ -89,6 +65,28 @@ Held<LazyMaps<T, channels>> group_norm(Maps<const T, channels> x, double eps, co
       shift[c] = static_cast<T>(static_cast<double>(bias[c]) - all.mean * factor);
     }
   }
+}
+
+}  // namespace detail
+
+/// GN(x) = (x - mean) / sqrt(var + eps) * weight + bias, lazy. Mean and biased variance are those of a group of
+/// neighbouring channels, over all pixels (arXiv:1803.08494; torch.nn.GroupNorm). They are summed in an order that
+/// depends on the shape alone. Errors: bad_config for a negative or NaN eps.
+template <int groups, class T, int channels>
+constexpr Held<LazyMaps<T, channels>> group_norm(Maps<const T, channels> x, double eps, const T* weight,
+                                                 const T* bias, Workspace& workspace) {
+  static_assert(groups > 0 && channels % groups == 0,
+                "group_norm: the number of groups does not divide the channels");
+  require(eps >= 0, errc::bad_config, "the eps of a norm must not be negative");
+  auto held = workspace.scope();
+  T* const scale = workspace.take<T>(channels);
+  T* const shift = workspace.take<T>(channels);
+
+  const auto scope = workspace.scope();
+  auto* const moments = workspace.take<detail::Moments>(detail::moment_chunks(x.pixels()).count * groups);
+  T* const sums = workspace.take<T>(2 * channels * workspace.strands());
+  if (!workspace.counts())
+    detail::take_moments<groups>(x, eps, weight, bias, moments, sums, scale, shift, workspace);
   return Held(std::move(held), LazyMaps<T, channels>{x, scale, shift});
 }
 

@@ -27,19 +27,22 @@ struct Maps {
 
 /// Uninitialised maps in the workspace.
 template <class T, int channels>
-Maps<T, channels> take_maps(Index height, Index width, Workspace& workspace) {
+constexpr Maps<T, channels> take_maps(Index height, Index width, Workspace& workspace) {
   return {workspace.take<T>(height * width * channels), height, width};
 }
 
 /// maps[y, x, c] = f(planes[c, top + y, left + x]), a window of an image [C, H, W] that contains it.
 template <class T, int channels, class F>
-void read_planes(View<const T, 3> planes, Index top, Index left, Maps<T, channels> maps, F&& f) {
-  T* to = maps.data;
-  for (Index y = top; y < top + maps.height; ++y)
-    for (Index x = left; x < left + maps.width; ++x)
-      for (Index c = 0; c < channels; ++c) {
-        *to++ = f(planes.data[(c * planes.shape[1] + y) * planes.shape[2] + x]);
-      }
+constexpr void read_planes(View<const T, 3> planes, Index top, Index left, Maps<T, channels> maps,
+                           Workspace& workspace, F&& f) {
+  workspace.parallel_ranges(maps.height, maps.width * channels, [&](Index begin, Index end) {
+    T* to = maps.data + begin * maps.width * channels;
+    for (Index y = top + begin; y < top + end; ++y)
+      for (Index x = left; x < left + maps.width; ++x)
+        for (Index c = 0; c < channels; ++c) {
+          *to++ = f(planes.data[(c * planes.shape[1] + y) * planes.shape[2] + x]);
+        }
+  });
 }
 
 /// Maps that come to be row by row while a convolution reads them:
@@ -83,25 +86,25 @@ concept LazyMap = requires(L lazy) {
 
 /// The maps as they are.
 template <class T, int channels>
-LazyMaps<std::remove_const_t<T>, channels> lazy(Maps<T, channels> x) {
+constexpr LazyMaps<std::remove_const_t<T>, channels> lazy(Maps<T, channels> x) {
   return {x};
 }
 
 /// SiLU(x) = x / (1 + exp(-x))
 template <LazyMap L>
-L silu(L x) {
+constexpr L silu(L x) {
   x.activation = Activation::silu;
   return x;
 }
 
 /// Twice as high and wide, every pixel four times (torch.nn.Upsample(scale_factor=2), nearest).
 template <LazyMap L>
-L upsample(L x) {
+constexpr L upsample(L x) {
   x.up *= 2;
   return x;
 }
 template <class T, int channels>
-auto upsample(Maps<T, channels> x) {
+constexpr auto upsample(Maps<T, channels> x) {
   return upsample(lazy(x));
 }
 

@@ -12,8 +12,6 @@ struct PerSample {
   static constexpr int width = width_;
   const T* data = nullptr;
   Index stride = 0;
-
-  const T* operator[](Index sample) const { return data + sample * stride; }
 };
 
 /// shift, scale and gate of one branch of a block, each [B, width] and broadcast over the tokens.
@@ -30,9 +28,9 @@ struct Chunks {
   const T* data = nullptr;
 
   template <int i>
-  PerSample<T, width> chunk() const {
+  constexpr PerSample<T, width> chunk() const {
     static_assert(0 <= i && i < chunks, "the adaLN projection has fewer chunks than that");
-    return {data + i * width, chunks * width};
+    return {advance(data, i * width), chunks * width};
   }
 };
 
@@ -46,8 +44,8 @@ struct ModulationTable {
 
   /// Of the projection that comes after projections of `before` chunks.
   template <int count>
-  Chunks<T, width, count> chunks(Index before) const {
-    return {data + (before * vectors + first * count) * width};
+  constexpr Chunks<T, width, count> chunks(Index before) const {
+    return {advance(data, (before * vectors + first * count) * width)};
   }
   /// errc::bad_condition unless there is a vector for every sample of a batch.
   void require_vectors(Index batch) const {

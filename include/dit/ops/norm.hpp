@@ -22,14 +22,14 @@ struct Lazy {
 
 /// The tokens as they are.
 template <class T, int width>
-Lazy<RowsSource<T>, width> lazy(Tokens<const T, width> x) {
+constexpr Lazy<RowsSource<T>, width> lazy(Tokens<const T, width> x) {
   return {RowsSource<T>{x.data, x.rows(), width}, x.batch, x.count};
 }
 
 /// LN(x) = (x - mean(x)) / sqrt(var(x) + eps), over the features of each token, biased variance, no affine part.
 /// Errors, here and below: bad_config for a negative or NaN eps.
 template <class T, int width>
-Lazy<NormSource<std::remove_const_t<T>>, width> layer_norm(Tokens<T, width> x, double eps) {
+constexpr Lazy<NormSource<std::remove_const_t<T>>, width> layer_norm(Tokens<T, width> x, double eps) {
   require(eps >= 0, errc::bad_config, "the eps of a norm must not be negative");
   NormSource<std::remove_const_t<T>> source{};
   source.x = x.data;
@@ -43,7 +43,7 @@ Lazy<NormSource<std::remove_const_t<T>>, width> layer_norm(Tokens<T, width> x, d
 
 /// RMSNorm(x) = x / sqrt(mean(x^2) + eps)
 template <class T, int width>
-Lazy<NormSource<std::remove_const_t<T>>, width> rms_norm(Tokens<T, width> x, double eps) {
+constexpr Lazy<NormSource<std::remove_const_t<T>>, width> rms_norm(Tokens<T, width> x, double eps) {
   auto lazy = layer_norm(x, eps);
   lazy.source.norm = Norm::rms;
   return lazy;
@@ -57,7 +57,7 @@ concept LazyNorm = requires(L lazy) {
 
 /// norm(x) * weight + bias, the learned affine part of a norm; `bias` may be null.
 template <LazyNorm L, class T>
-L affine(L norm, const T* weight, const T* bias) {
+constexpr L affine(L norm, const T* weight, const T* bias) {
   norm.source.weight = weight;
   norm.source.bias = bias;
   return norm;
@@ -66,7 +66,7 @@ L affine(L norm, const T* weight, const T* bias) {
 /// norm(x) * (1 + scale) + shift, with each sample's own shift and scale.
 /// Errors: bad_option unless the two are the same number apart from sample to sample.
 template <LazyNorm L, class T, int width>
-L modulate(L norm, PerSample<T, width> shift, PerSample<T, width> scale) {
+constexpr L modulate(L norm, PerSample<T, width> shift, PerSample<T, width> scale) {
   static_assert(L::width == width, "modulate: shift and scale are not as wide as the tokens");
   require(shift.stride == scale.stride, errc::bad_option, "shift and scale must have one stride");
   norm.source.shift = shift.data;
@@ -75,7 +75,7 @@ L modulate(L norm, PerSample<T, width> shift, PerSample<T, width> scale) {
   return norm;
 }
 template <LazyNorm L, class T, int width>
-L modulate(L norm, const Modulation<T, width>& m) {
+constexpr L modulate(L norm, const Modulation<T, width>& m) {
   return modulate(std::move(norm), m.shift, m.scale);
 }
 

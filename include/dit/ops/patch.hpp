@@ -20,19 +20,23 @@ struct Grid {
   constexpr bool operator==(const Grid&) const = default;
 };
 
-/// The grid of patches that covers an image [B, C, H, W]; errc::bad_input_shape where p does not divide H or W, and
-/// for an image without memory or with more numbers than any machine has.
-template <class T>
-Grid patch_grid(View<T, 4> image, Index patch) {
+/// The grid of patches that covers images of a shape [B, C, H, W]; errc::bad_input_shape where p does not divide H
+/// or W, and for more numbers than any machine has.
+constexpr Grid patch_grid(const Shape<4>& image, Index patch) {
   Index room = Index{1} << 42;
-  for (const Index extent : image.shape) room = extent >= 1 ? room / extent : 0;
-  const Index height = image.shape[2], width = image.shape[3];
-  if (room < 1 || image.data == nullptr || patch < 1 || height % patch != 0 || width % patch != 0) {
-    throw Error(errc::bad_input_shape, "an image of " + to_string(image.shape) +
-                                           " does not divide into patches of " + std::to_string(patch) + " x " +
-                                           std::to_string(patch));
+  for (const Index extent : image) room = extent >= 1 ? room / extent : 0;
+  const Index height = image[2], width = image[3];
+  if (room < 1 || patch < 1 || height % patch != 0 || width % patch != 0) {
+    throw Error(errc::bad_input_shape, "an image of " + to_string(image) + " does not divide into patches of " +
+                                           std::to_string(patch) + " x " + std::to_string(patch));
   }
   return {height / patch, width / patch};
+}
+/// Likewise of images that must be there: bad_input_shape for one without memory.
+template <class T>
+Grid patch_grid(View<T, 4> image, Index patch) {
+  require(image.data != nullptr, errc::bad_input_shape, "there is no image");
+  return patch_grid(image.shape, patch);
 }
 
 /// For a model that makes an image `out` of `channels` channels from `in`, on the same grid. Errors:
@@ -53,10 +57,10 @@ void require_images(View<const T, 4> in, Index patch, Index channels, View<T, 4>
 namespace detail {
 /// Calls f(pixel, feature) for every row of every patch: the p pixels from `pixel` on, neighbours in the image, are
 /// the numbers feature, feature + step, ... of the flattened patches; step is 1 or the number of channels.
-template <PatchOrder order, class F>
-void for_each_patch_row(const Shape<4>& image, Index patch, Executor& executor, F&& f) {
+template <PatchOrder order, class Threads, class F>
+constexpr void for_each_patch_row(const Shape<4>& image, Index patch, Threads& threads, F&& f) {
   const Index channels = image[1], height = image[2], width = image[3], features = channels * patch * patch;
-  executor.parallel_ranges(image[0] * channels * height, width, [&](Index begin, Index end) {
+  threads.parallel_ranges(image[0] * channels * height, width, [&](Index begin, Index end) {
     for (Index line = begin; line < end; ++line) {
       const Index y = line % height, c = line / height % channels, b = line / height / channels;
       for (Index column = 0; column < width / patch; ++column) {
@@ -70,20 +74,21 @@ void for_each_patch_row(const Shape<4>& image, Index patch, Executor& executor, 
 }
 }  // namespace detail
 
-/// tokens[b, (r, s), patch features] = image[b, c, r p + i, s p + j], features in the given order.
-template <PatchOrder order, class T>
-void patchify(View<const T, 4> image, Index patch, T* tokens, Executor& executor) {
+/// tokens[b, (r, s), patch features] = image[b, c, r p + i, s p + j], features in the given order. `threads` is an
+/// Executor or a Workspace.
+template <PatchOrder order, class T, class Threads>
+constexpr void patchify(View<const T, 4> image, Index patch, T* tokens, Threads& threads) {
   const Index step = order == PatchOrder::channel_first ? 1 : image.shape[1];
-  detail::for_each_patch_row<order>(image.shape, patch, executor, [&](Index pixel, Index feature) {
+  detail::for_each_patch_row<order>(image.shape, patch, threads, [&](Index pixel, Index feature) {
     for (Index j = 0; j < patch; ++j) tokens[feature + j * step] = image.data[pixel + j];
   });
 }
 
 /// The inverse of `patchify` with the same order.
-template <PatchOrder order, class T>
-void unpatchify(const T* tokens, Index patch, View<T, 4> image, Executor& executor) {
+template <PatchOrder order, class T, class Threads>
+constexpr void unpatchify(const T* tokens, Index patch, View<T, 4> image, Threads& threads) {
   const Index step = order == PatchOrder::channel_first ? 1 : image.shape[1];
-  detail::for_each_patch_row<order>(image.shape, patch, executor, [&](Index pixel, Index feature) {
+  detail::for_each_patch_row<order>(image.shape, patch, threads, [&](Index pixel, Index feature) {
     for (Index j = 0; j < patch; ++j) image.data[pixel + j] = tokens[feature + j * step];
   });
 }

@@ -38,19 +38,19 @@ void sincos_1d(Index first, Index count, Index q, T* out) {
 /// The two-dimensional table of DiT (models.py, get_2d_sincos_pos_embed): the token at (row r, column s) has
 /// [sincos(s), sincos(r)], D numbers, **column first**; coordinates are plain integers whatever the grid.
 /// Calls `row(token, column_half, row_half)` for every token, at the same time for different ones; `scratch` holds
-/// (rows + columns) * D / 2 numbers.
-template <class T, class F>
-void for_each_sincos_2d(Grid grid, Index width, T* scratch, Executor& executor, F&& row) {
+/// (rows + columns) * D / 2 numbers. `threads` is an Executor or a Workspace.
+template <class T, class Threads, class F>
+constexpr void for_each_sincos_2d(Grid grid, Index width, T* scratch, Threads& threads, F&& row) {
   constexpr Index sine = 32;  // times what a copy takes
   const Index half = width / 2;
   T* const column_table = scratch;
-  T* const row_table = scratch + grid.columns * half;
-  executor.parallel_ranges(grid.columns + grid.rows, sine * half, [&](Index begin, Index end) {
+  T* const row_table = advance(scratch, grid.columns * half);
+  threads.parallel_ranges(grid.columns + grid.rows, sine * half, [&](Index begin, Index end) {
     const Index middle = std::clamp(grid.columns, begin, end);
     sincos_1d(begin, middle - begin, half / 2, scratch + begin * half);
     sincos_1d(middle - grid.columns, end - middle, half / 2, scratch + middle * half);
   });
-  executor.parallel_ranges(grid.count(), width, [&](Index begin, Index end) {
+  threads.parallel_ranges(grid.count(), width, [&](Index begin, Index end) {
     for (Index n = begin; n < end; ++n) {
       row(n, column_table + n % grid.columns * half, row_table + n / grid.columns * half);
     }

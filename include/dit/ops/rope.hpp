@@ -28,8 +28,8 @@ struct Rope {
 ///     phi_k = id * theta^(-2 k / a),  k = 0 .. a / 2 - 1,  a the axis' channels
 /// Angles in double, rounded once. `cos` and `sin` take tokens * head_dim numbers each.
 template <class T, std::size_t rank, class Id>
-Rope<T> rope_table(const std::array<int, rank>& axes, double theta, Index tokens, Id&& id, T* cos, T* sin,
-                   Workspace& workspace) {
+constexpr Rope<T> rope_table(const std::array<int, rank>& axes, double theta, Index tokens, Id&& id, T* cos, T* sin,
+                             Workspace& workspace) {
   Index head_dim = 0;
   for (const int a : axes) head_dim += a;
   workspace.parallel_for(tokens, [&](Index token, int) {
@@ -54,8 +54,8 @@ Rope<T> rope_table(const std::array<int, rank>& axes, double theta, Index tokens
 /// The table is that of the sample's tokens, the same for all samples. Lazy: it happens while the attention reads
 /// them.
 template <int heads, class T, int width>
-Heads<T, width> normalise_and_turn(Heads<T, width> x, const real<T>* weight_q, const real<T>* weight_k, double eps,
-                                   Rope<real<T>> rope) {
+constexpr Heads<T, width> normalise_and_turn(Heads<T, width> x, const real<T>* weight_q, const real<T>* weight_k,
+                                             double eps, Rope<real<T>> rope) {
   static_assert(width % heads == 0, "normalise_and_turn: the number of heads does not divide the width");
   static_assert(width / heads % 2 == 0, "normalise_and_turn: a head must have pairs of channels");
   x.turn = {weight_q, weight_k, static_cast<real<T>>(eps), rope.cos, rope.sin};

@@ -32,24 +32,31 @@ concept NoiseSource = std::is_invocable_v<F&, View<T, rank>>;
 
 namespace detail {
 
+/// Does the field take states of another rank?
+template <class F, class T, std::size_t rank, class Time>
+concept FieldOfAnotherRank = (rank != 3 && Field<F, T, 3, Time>) || (rank != 4 && Field<F, T, 4, Time>) ||
+                             (rank != 5 && Field<F, T, 5, Time>);
+
 /// Calls a field; one that cannot be called ends in a sentence.
 template <class F, class T, std::size_t rank, class Time>
 void evaluate(F& field, View<const T, rank> x, Time t, View<T, rank> out) {
   constexpr bool callable = Field<F, T, rank, Time>;
   if constexpr (callable) {
     std::invoke(field, x, t, out);
+  } else if constexpr (FieldOfAnotherRank<F, T, rank, Time>) {
+    static_assert(callable,
+                  "this field takes states of another rank than the noise has: an image model takes [B, C, H, W]");
+  } else if constexpr (Field<std::remove_cvref_t<F>, T, rank, Time>) {
+    static_assert(callable, "this field keeps state, as guidance does: it must not be const");
   } else if constexpr (std::is_integral_v<Time>) {
     static_assert(
         callable,
         "a noise predictor is called as field(View<const T, rank> x, int t, View<T, rank> out): it reads the "
-        "state x at step t of the training chain and writes its prediction into out; if it keeps state, as "
-        "guidance does, it must not be const");
+        "state x at step t of the training chain and writes its prediction into out");
   } else {
-    static_assert(
-        callable,
-        "a velocity field is called as field(View<const T, rank> x, T t, View<T, rank> v): it reads the "
-        "state x at time t and writes the velocity noise - x0 into v; if it keeps state, as guidance does, "
-        "it must not be const");
+    static_assert(callable,
+                  "a velocity field is called as field(View<const T, rank> x, T t, View<T, rank> v): it reads the "
+                  "state x at time t and writes the velocity noise - x0 into v");
   }
 }
 
