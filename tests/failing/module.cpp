@@ -37,18 +37,18 @@ void compile(Workspace& workspace) {
   Outer model;
   zero(model);
 #elif DIT_BREAK == 4
-  load<DiT<config, f16>>("model.safetensors");
+  load<DiT<config, f16> >("model.safetensors");
 #elif DIT_BREAK == 5
   DiTBlock<config.block(), std::uint8_t> block;
   block(Tokens<float, 24>{}, Tokens<float, 24>{}, workspace);
 #elif DIT_BREAK == 6
-  const auto model = load<DiT<config>>("model.safetensors");
+  const auto model = load<DiT<config> >("model.safetensors");
   release_modulation(model);
 #else
   static_assert(parameter_count<Outer>() == 80 && weight_bytes<Outer>() > 0);
   Outer model = load<Outer>("layers.safetensors");
   zero(model);
-  load<DiT<config, bf16>>("model.safetensors");
+  load<DiT<config, bf16> >("model.safetensors");
   static_cast<void>(workspace);
 #endif
 }

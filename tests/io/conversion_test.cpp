@@ -51,6 +51,10 @@ dit::detail::code<To> rounded(double x) {
   return dit::detail::encode<To>(x);
 }
 
+template <class P>
+concept Quantised =
+    std::is_same_v<std::remove_cvref_t<decltype(std::declval<const P&>().packed())>, dit::PackedMatrix<int8>>;
+
 /// Every parameter of `model` against what it should have been made from.
 template <class M>
 void expect_rounded_once(const M& model, const std::vector<std::vector<double>>& exact) {
@@ -58,7 +62,7 @@ void expect_rounded_once(const M& model, const std::vector<std::vector<double>>&
   dit::for_each_parameter(
       [&]<class P>(const dit::Path& path, const P& p) {
         const std::vector<double>& from = exact[i++];
-        if constexpr (requires { p.packed().scale(); } && M::of_int8) {
+        if constexpr (Quantised<P>) {
           const auto values = numbers_of<float>(p);
           for (Index row = 0; row < P::rows; ++row) {
             float highest = 0;

@@ -12,7 +12,6 @@ namespace dit_test {
 template <int in, int out, class T>
 struct Layer {
   using R = dit::real<T>;
-  static constexpr bool of_int8 = std::is_same_v<T, dit::int8>;
   dit::Weight<T, out, in> weight;
   dit::Parameter<R, out> bias;
   static constexpr void visit(auto&& f, auto&... self) {
@@ -26,7 +25,6 @@ struct Layer {
 template <class T>
 struct Net {
   using R = dit::real<T>;
-  static constexpr bool of_int8 = std::is_same_v<T, dit::int8>;
 
   struct Block {
     Layer<6, 18, T> qkv;

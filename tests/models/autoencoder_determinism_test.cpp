@@ -158,9 +158,10 @@ TYPED_TEST(AnyDecoder, RefusesTilesThatDoNotDivide) {
   Workspace workspace(1);
   for (const Index tile : {-8, 0, 1, 2, 3, 6, 7, 9, 1 << 30}) {
     EXPECT_ERROR(errc::bad_option, this->model.decode_tiled(latents, workspace, tile));
-    EXPECT_ERROR(errc::bad_option, TypeParam::tiled_arena({5, 9}, 1, tile));
+    EXPECT_ERROR(errc::bad_option, plan_tiled<TypeParam>(1, {5, 9}, 1, tile));
   }
-  EXPECT_LT(TypeParam::tiled_arena({8, 8}, 1, 1 << 16), std::size_t{1} << 28) << "no more than the image needs";
+  const Plan large_tiles = plan_tiled<TypeParam>(1, {8, 8}, 1, 1 << 16);
+  EXPECT_LT(large_tiles.arena, std::uint64_t{1} << 28) << "no more than the image needs";
 }
 
 TYPED_TEST(AnyDecoder, WithoutWeightsIsABadState) {

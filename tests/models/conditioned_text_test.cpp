@@ -138,7 +138,7 @@ TYPED_TEST_SUITE(SkippingFields, Scalars, ScalarName);
 /// A block whose gates are closed passes both streams through: the model without it.
 template <class M>
 void close_gates(M& model, const std::vector<int>& blocks) {
-  M::Blocks::for_each(
+  M::Blocks::visit(
       [&](int i, auto& block) {
         if (std::find(blocks.begin(), blocks.end(), i) == blocks.end()) return;
         silence(block.x_block.adaLN_modulation);

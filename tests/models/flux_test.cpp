@@ -2,6 +2,7 @@
 
 #include "dit/io/save.hpp"
 #include "dit/nn/init.hpp"
+#include "dit/nn/plan.hpp"
 #include "models/text_models.hpp"
 
 namespace {

@@ -77,7 +77,7 @@ TYPED_TEST(MMDiTs, AreIdentitiesInEveryBlockWhenFresh) {
   const auto out = run_text(fresh, x, condition, workspace);
   copy(other.joint_blocks, fresh.joint_blocks);  // other weights, and gates that are open
   EXPECT_GT(distance(run_text(fresh, x, condition, workspace), out).nmse, 1e-3);
-  M::Blocks::for_each(
+  M::Blocks::visit(
       [](int, auto& block) {
         silence(block.x_block.adaLN_modulation);
         silence(block.context_block.adaLN_modulation);

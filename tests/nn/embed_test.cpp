@@ -35,9 +35,10 @@ TYPED_TEST(Embedders, OfClassesAddTheirRow) {
   const auto expected = io.tensor<T, 2>("label.out");
   Tensor<T, 2> x(expected.dimensions());
   x.setZero();
-  embedder.add_to(tokens<72>(x), labels);
+  Workspace workspace(1);
+  embedder.add_to(tokens<72>(x), labels, workspace);
   EXPECT_TRUE(same_bits(x, expected));
-  embedder.add_to(tokens<72>(x), labels);
+  embedder.add_to(tokens<72>(x), labels, workspace);
   const Tensor<T, 2> doubled = expected + expected;
   EXPECT_TRUE(same_bits(x, doubled));
 }
@@ -46,14 +47,17 @@ TYPED_TEST(Embedders, OfClassesRefuseThoseThatAreNotThere) {
   using T = TypeParam;
   const auto embedder = random_model<LabelEmbedder<11, 8, T>>(1);
   std::vector<T> x(16);
-  const auto add = [&](std::vector<int> labels) { embedder.add_to(Tokens<T, 8>{x.data(), 2, 1}, labels); };
+  Workspace workspace(1);
+  const auto add = [&](std::vector<int> labels) {
+    embedder.add_to(Tokens<T, 8>{x.data(), 2, 1}, labels, workspace);
+  };
   add({0, 10});
   EXPECT_ERROR(errc::bad_condition, add({0, 11}));
   EXPECT_ERROR(errc::bad_condition, add({-1, 0}));
   EXPECT_ERROR(errc::bad_condition, add({0}));
   EXPECT_ERROR(errc::bad_condition, add({0, 1, 2}));
   const LabelEmbedder<11, 8, T> empty;
-  EXPECT_ERROR(errc::bad_state, empty.add_to(Tokens<T, 8>{x.data(), 2, 1}, std::vector<int>{0, 1}));
+  EXPECT_ERROR(errc::bad_state, empty.add_to(Tokens<T, 8>{x.data(), 2, 1}, std::vector<int>{0, 1}, workspace));
 }
 
 TYPED_TEST(Embedders, OfPlaceFillInTheOfficialTable) {

@@ -80,12 +80,10 @@ constexpr Plan plan_of(int strands, Pass&& pass) {
 }
 
 namespace detail {
-template <class M, std::size_t rank, class... Told>
-constexpr Plan plan_pass(Index batch, const Index (&shape)[rank], int strands, Told... told) {
-  Shape<rank> extents{};
-  for (std::size_t i = 0; i < rank; ++i) extents[i] = shape[i];
-  Plan plan = plan_of<M>(strands,
-                         [&](const M& model, Workspace& meter) { model.rehearse(meter, batch, extents, told...); });
+/// Of pass(model, meter), for a model and its batch.
+template <class M, class Pass>
+constexpr Plan plan_model(Index batch, int strands, Pass&& pass) {
+  Plan plan = plan_of<M>(strands, pass);
   plan.modulation = modulation_bytes<M>();
   plan.table = table_bytes<M>() * static_cast<std::uint64_t>(batch);
   return plan;
@@ -96,12 +94,14 @@ constexpr Plan plan_pass(Index batch, const Index (&shape)[rank], int strands, T
 /// included: the forward pass itself is run on a Workspace that only counts, by the compiler if asked.
 ///     constexpr Plan p = plan<DiT<dit_xl_2>>(1, {32, 32}, /*strands=*/2);
 ///     Workspace workspace(2, p.arena);   // the first pass does not allocate either
-template <class M, std::size_t rank>
-constexpr Plan plan(Index batch, const Index (&shape)[rank], int strands) {
+template <class M>
+constexpr Plan plan(Index batch, const Index (&shape)[2], int strands) {
   constexpr bool complete = !detail::TakesText<M>;
   static_assert(complete, "this model takes text: plan<Model>(batch, {h, w}, text_tokens, strands)");
   if constexpr (complete) {
-    return detail::plan_pass<M>(batch, shape, strands);
+    return detail::plan_model<M>(batch, strands, [&](const M& model, Workspace& meter) {
+      model.rehearse(meter, batch, {shape[0], shape[1]});
+    });
   } else {
     return {};
   }
@@ -110,21 +110,26 @@ constexpr Plan plan(Index batch, const Index (&shape)[rank], int strands) {
 /// The same of a model that is told a text of so many tokens, and a FLUX that is told a reference of so many:
 ///     constexpr Plan q = plan<MMDiT<sd3_medium>>(1, {128, 128}, /*text=*/154, /*strands=*/2);
 ///     q.prepared(28), q.released(28)     // with a Conditioned field of 28 times, before and after the release
-template <class M, std::size_t rank>
-constexpr Plan plan(Index batch, const Index (&shape)[rank], Index text, int strands, Index reference = 0) {
+template <class M>
+constexpr Plan plan(Index batch, const Index (&shape)[2], Index text, int strands, Index reference = 0) {
   constexpr bool takes_text = detail::TakesText<M>;
   static_assert(takes_text, "this model takes no text: plan<Model>(batch, {h, w}, strands)");
   if constexpr (takes_text) {
-    return detail::plan_pass<M>(batch, shape, strands, text, reference);
+    return detail::plan_model<M>(batch, strands, [&](const M& model, Workspace& meter) {
+      model.rehearse(meter, batch, {shape[0], shape[1]}, text, reference);
+    });
   } else {
     return {};
   }
 }
 
-/// What `decode_tiled` takes of a decoder, in tiles of tile x tile latents.
-template <class M, std::size_t rank>
-constexpr Plan plan_tiled(Index batch, const Index (&shape)[rank], int strands, Index tile = 64) {
-  return detail::plan_pass<M>(batch, shape, strands, tile);
+/// What `decode_tiled` takes of a decoder, in tiles of tile x tile latents. Errors: bad_option for a tile that
+/// cannot be cut.
+template <class M>
+constexpr Plan plan_tiled(Index batch, const Index (&shape)[2], int strands, Index tile = 64) {
+  return detail::plan_model<M>(batch, strands, [&](const M& model, Workspace& meter) {
+    model.rehearse_tiled(meter, batch, {shape[0], shape[1]}, tile);
+  });
 }
 
 }}  // namespace dit

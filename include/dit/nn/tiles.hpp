@@ -149,7 +149,7 @@ struct LatentDecoder : HasLayout<Layout::diffusers> {
     const auto lease = workspace.lease();
     detail::require_decodes(latents, images, image_shape(latents));
     require_tile(tile);
-    decode_each(latents, images, workspace, tile);
+    decode_each_tiled(latents, images, workspace, tile);
   }
   Tensor<R, 4> decode_tiled(View<const R, 4> latents, Workspace& workspace, Index tile = 64) const {
     auto images = or_out_of_memory("the images", [&] { return Tensor<R, 4>(image_shape(latents)); });
@@ -157,12 +157,15 @@ struct LatentDecoder : HasLayout<Layout::diffusers> {
     return images;
   }
 
-  /// The pass of a plan, of shapes without numbers; whole, or in tiles.
-  constexpr void rehearse(Workspace& meter, Index batch, const Shape<2>& shape, Index tile = 0) const {
-    const Shape<4> latents{batch, Model::channels, shape[0], shape[1]};
-    const Shape<4> images{batch, Model::config.image_channels, Model::factor * shape[0], Model::factor * shape[1]};
-    if (tile != 0) require_tile(tile);
-    decode_each(View<const R, 4>(nullptr, latents), View<R, 4>(nullptr, images), meter, tile);
+  /// The passes of a plan, of shapes without numbers: `decode`, and `decode_tiled`.
+  constexpr void rehearse(Workspace& meter, Index batch, const Shape<2>& shape) const {
+    decode_each(planned(batch, shape, Model::channels, 1),
+                planned(batch, shape, Model::config.image_channels, Model::factor), meter);
+  }
+  constexpr void rehearse_tiled(Workspace& meter, Index batch, const Shape<2>& shape, Index tile) const {
+    require_tile(tile);
+    decode_each_tiled(planned(batch, shape, Model::channels, 1),
+                      planned(batch, shape, Model::config.image_channels, Model::factor), meter, tile);
   }
 
  protected:
@@ -175,15 +178,18 @@ struct LatentDecoder : HasLayout<Layout::diffusers> {
   }
 
  private:
-  /// In tiles unless `tile` is 0.
-  constexpr void decode_each(View<const R, 4> latents, View<R, 4> images, Workspace& workspace,
-                             Index tile = 0) const {
+  static constexpr View<R, 4> planned(Index batch, const Shape<2>& shape, Index channels, Index factor) {
+    return {nullptr, {batch, channels, factor * shape[0], factor * shape[1]}};
+  }
+  constexpr void decode_each(View<const R, 4> latents, View<R, 4> images, Workspace& workspace) const {
     for (const Index b : workspace.passes(latents.shape[0])) {
-      if (tile == 0) {
-        model().decode_window(latents[b], 0, 0, latents.shape[2], latents.shape[3], images[b], workspace);
-      } else {
-        model().decode_tiles(latents[b], tile, images[b], workspace);
-      }
+      model().decode_window(latents[b], 0, 0, latents.shape[2], latents.shape[3], images[b], workspace);
+    }
+  }
+  constexpr void decode_each_tiled(View<const R, 4> latents, View<R, 4> images, Workspace& workspace,
+                                   Index tile) const {
+    for (const Index b : workspace.passes(latents.shape[0])) {
+      model().decode_tiles(latents[b], tile, images[b], workspace);
     }
   }
 
