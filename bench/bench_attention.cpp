@@ -46,8 +46,7 @@ void attention_at(benchmark::State& state, const Shape& shape, int threads) {
     }
     benchmark::ClobberMemory();
   }
-  report<T>(state, 4 * static_cast<double>(batch * heads * d) * static_cast<double>(queries * keys),
-            workspace.executor());
+  report<T>(state, attention_flops(batch * heads, queries, keys, d), workspace.executor());
 }
 
 const bool registered = [] {

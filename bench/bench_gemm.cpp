@@ -80,7 +80,7 @@ void gemm_at(benchmark::State& state, const Shape& shape, Edges edges, int threa
     benchmark::ClobberMemory();
   }
   const double weights = static_cast<double>(depth) * static_cast<double>(outputs);
-  report<T>(state, 2 * static_cast<double>(rows) * weights, workspace.executor());
+  report<T>(state, static_cast<std::uint64_t>(2 * rows * depth * outputs), workspace.executor());
   state.counters["weights_GB"] = benchmark::Counter(1e-9 * static_cast<double>(sizeof(T)) * weights,
                                                     benchmark::Counter::kIsIterationInvariantRate);
 }
