@@ -1,5 +1,5 @@
 #pragma once
-/// The version of dit, and the inline namespace that everything lives in.
+/// The version of dit, the inline namespace that everything lives in, and where bodies of functions are compiled.
 
 #define DIT_VERSION_MAJOR 0
 #define DIT_VERSION_MINOR 2
@@ -32,3 +32,11 @@
 #define DIT_ABI_PASTE(simd, fma) v0_2_##simd##_##fma
 #define DIT_ABI_NAME(simd, fma) DIT_ABI_PASTE(simd, fma)
 #define DIT_ABI DIT_ABI_NAME(DIT_ABI_SIMD, DIT_ABI_FMA)
+
+// Functions that are no templates have their bodies in *.inl: inline in every file, or compiled in one for all those
+// that define DIT_EXTERN (dit/extern.hpp).
+#ifdef DIT_EXTERN
+#define DIT_BODY
+#else
+#define DIT_BODY inline
+#endif

@@ -52,28 +52,20 @@ struct Where {
 /// that in objects that were compiled with other flags. `what()` reads "shape_mismatch: <sentence> (file f, ...)".
 class Error : public std::runtime_error {
  public:
-  Error(errc code, std::string_view sentence, Where where = {})
-      : std::runtime_error(compose(code, sentence, where)), code_(code), where_(std::move(where)) {}
+  Error(errc code, std::string_view sentence, Where where = {});
 
   errc code() const noexcept { return code_; }
   const Where& where() const noexcept { return where_; }
 
  private:
-  static std::string compose(errc code, std::string_view sentence, const Where& where) {
-    std::string text = std::string(name(code)) + ": " + std::string(sentence);
-    std::string place;
-    const auto add = [&place](std::string_view what, const std::string& value) {
-      place += (place.empty() ? "" : ", ") + std::string(what) + " " + value;
-    };
-    if (!where.file.empty()) add("file", where.file);
-    if (!where.tensor.empty()) add("tensor", where.tensor);
-    if (where.offset) add("byte", std::to_string(*where.offset));
-    return place.empty() ? text : text + " (" + place + ")";
-  }
-
   errc code_;
   Where where_;
 };
+
+namespace detail {
+[[noreturn]] void throw_error(errc code, std::string_view sentence);
+[[noreturn]] void throw_out_of_memory_for(const char* what);
+}  // namespace detail
 
 /// f(), where std::bad_alloc becomes errc::out_of_memory: no memory for `what`.
 template <class F>
@@ -81,13 +73,17 @@ decltype(auto) or_out_of_memory(const char* what, F&& f) {
   try {
     return f();
   } catch (const std::bad_alloc&) {
-    throw Error(errc::out_of_memory, std::string("no memory for ") + what);
+    detail::throw_out_of_memory_for(what);
   }
 }
 
 /// Throws `Error(code, sentence)` unless `condition` holds.
 inline void require(bool condition, errc code, std::string_view sentence) {
-  if (!condition) throw Error(code, sentence);
+  if (!condition) detail::throw_error(code, sentence);
 }
 
 }}  // namespace dit
+
+#ifndef DIT_EXTERN
+#include "dit/core/error.inl"
+#endif
