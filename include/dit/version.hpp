@@ -33,10 +33,10 @@
 #define DIT_ABI_NAME(simd, fma) DIT_ABI_PASTE(simd, fma)
 #define DIT_ABI DIT_ABI_NAME(DIT_ABI_SIMD, DIT_ABI_FMA)
 
-// Functions that are no templates have their bodies in *.inl: inline in every file, or compiled in one for all those
-// that define DIT_EXTERN (dit/extern.hpp).
+// Stands before what is no template: inline in every file, or compiled once for all those that define DIT_EXTERN
+// (dit/extern.hpp). Bodies are in *.inl; a declaration needs it only where the function is virtual.
 #ifdef DIT_EXTERN
-#define DIT_BODY
+#define DIT_ONCE
 #else
-#define DIT_BODY inline
+#define DIT_ONCE inline
 #endif

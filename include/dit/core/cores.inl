@@ -18,7 +18,7 @@ namespace dit { inline namespace DIT_ABI {
 
 namespace detail {
 
-DIT_BODY int cores_of_quota(std::string_view text) noexcept {
+DIT_ONCE int cores_of_quota(std::string_view text) noexcept {
   std::int64_t quota = 0, period = 0;
   const char* const end = text.data() + text.size();
   const auto [after, error] = std::from_chars(text.data(), end, quota);
@@ -28,14 +28,14 @@ DIT_BODY int cores_of_quota(std::string_view text) noexcept {
   return static_cast<int>(std::min<std::int64_t>((quota - 1) / period + 1, 1 << 20));
 }
 
-DIT_BODY std::string text_of(const std::string& path) {
+DIT_ONCE std::string text_of(const std::string& path) {
   const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "r"), std::fclose);
   std::string text(file ? std::size_t{1} << 14 : 0, '\0');
   if (file) text.resize(std::fread(text.data(), 1, text.size(), file.get()));
   return text;
 }
 
-DIT_BODY int cores_of_control_groups(std::string_view groups, const std::string& root) {
+DIT_ONCE int cores_of_control_groups(std::string_view groups, const std::string& root) {
   int least = 0;
   while (!groups.empty()) {
     const std::string_view line = groups.substr(0, groups.find('\n'));
@@ -59,7 +59,7 @@ DIT_BODY int cores_of_control_groups(std::string_view groups, const std::string&
 
 }  // namespace detail
 
-DIT_BODY int available_cores() noexcept {
+DIT_ONCE int available_cores() noexcept {
   int cores = static_cast<int>(std::thread::hardware_concurrency());
 #if defined(__linux__)
   cpu_set_t mask[8];  // room for 8192 processors

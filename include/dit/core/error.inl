@@ -6,7 +6,7 @@ namespace dit { inline namespace DIT_ABI {
 
 namespace detail {
 /// What `what()` says.
-DIT_BODY std::string compose(errc code, std::string_view sentence, const Where& where) {
+DIT_ONCE std::string compose(errc code, std::string_view sentence, const Where& where) {
   std::string text = std::string(name(code)) + ": " + std::string(sentence);
   std::string place;
   const auto add = [&place](std::string_view what, const std::string& value) {
@@ -18,14 +18,14 @@ DIT_BODY std::string compose(errc code, std::string_view sentence, const Where& 
   return place.empty() ? text : text + " (" + place + ")";
 }
 
-DIT_BODY void throw_error(errc code, std::string_view sentence) { throw Error(code, sentence); }
+DIT_ONCE void throw_error(errc code, std::string_view sentence) { throw Error(code, sentence); }
 
-DIT_BODY void throw_out_of_memory_for(const char* what) {
+DIT_ONCE void throw_out_of_memory_for(const char* what) {
   throw Error(errc::out_of_memory, std::string("no memory for ") + what);
 }
 }  // namespace detail
 
-DIT_BODY Error::Error(errc code, std::string_view sentence, Where where)
+DIT_ONCE Error::Error(errc code, std::string_view sentence, Where where)
     : std::runtime_error(detail::compose(code, sentence, where)), code_(code), where_(std::move(where)) {}
 
 }}  // namespace dit

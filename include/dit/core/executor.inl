@@ -8,7 +8,7 @@
 
 namespace dit { inline namespace DIT_ABI {
 
-DIT_BODY void Executor::run_tasks(Index tasks, void (*f)(const void* context, Index task, int strand),
+DIT_ONCE void Executor::run_tasks(Index tasks, void (*f)(const void* context, Index task, int strand),
                                     const void* context) {
   if (tasks <= 0) return;
   if (tasks == 1 || strands() == 1) {

@@ -8,7 +8,7 @@
 
 namespace dit { inline namespace DIT_ABI {
 
-DIT_BODY double TorchGenerator::normal() {
+DIT_ONCE double TorchGenerator::normal() {
   if (second_) {
     const double sample = *second_;
     second_.reset();
@@ -27,7 +27,7 @@ namespace detail {
 /// beside a sum outside of std::fma it is exact, so a compiler that contracts it changes nothing.
 
 /// log(x) for a normal x in (0, 1].
-DIT_BODY float cephes_log(float x) noexcept {
+DIT_ONCE float cephes_log(float x) noexcept {
   const auto bits = std::bit_cast<std::uint32_t>(x);
   auto exponent = static_cast<float>(static_cast<int>(bits >> 23) - 126);
   float f = std::bit_cast<float>((bits & 0x007fffffU) | 0x3f000000U);  // x = f 2^exponent, f in [1/2, 1)
@@ -50,7 +50,7 @@ DIT_BODY float cephes_log(float x) noexcept {
 }
 
 /// Sine and cosine of x in [0, 2 pi].
-DIT_BODY SinCos cephes_sincos(float x) noexcept {
+DIT_ONCE SinCos cephes_sincos(float x) noexcept {
   const int octant = (static_cast<int>(x * 1.27323954473516F) + 1) & ~1;  // x = octant pi/4 + r, |r| <= pi/4
   const auto n = static_cast<float>(octant);
   float r = std::fma(n, -0.78515625F, x);  // pi/4 in three parts
@@ -81,7 +81,7 @@ DIT_BODY SinCos cephes_sincos(float x) noexcept {
 }
 
 /// 16 uniform numbers become 16 normal ones: pairs (i, i + 8).
-DIT_BODY void box_muller(float* x) noexcept {
+DIT_ONCE void box_muller(float* x) noexcept {
   constexpr auto two_pi = static_cast<float>(2.0 * std::numbers::pi);
   for (int i = 0; i < 8; ++i) {
     const float radius = std::sqrt(-2.0F * cephes_log(1.0F - x[i]));
@@ -91,7 +91,7 @@ DIT_BODY void box_muller(float* x) noexcept {
   }
 }
 
-DIT_BODY void box_muller(double* x) noexcept {
+DIT_ONCE void box_muller(double* x) noexcept {
   for (int i = 0; i < 8; ++i) {
     const double radius = std::sqrt(-2.0 * std::log(1.0 - x[i]));
     const double angle = 2.0 * std::numbers::pi * x[i + 8];
@@ -114,8 +114,8 @@ void fill_randn(T* x, Index n, TorchGenerator& generator) {
   }
 }
 
-DIT_BODY void randn(float* x, Index n, TorchGenerator& generator) { fill_randn(x, n, generator); }
-DIT_BODY void randn(double* x, Index n, TorchGenerator& generator) { fill_randn(x, n, generator); }
+DIT_ONCE void randn(float* x, Index n, TorchGenerator& generator) { fill_randn(x, n, generator); }
+DIT_ONCE void randn(double* x, Index n, TorchGenerator& generator) { fill_randn(x, n, generator); }
 
 }  // namespace detail
 

@@ -12,7 +12,7 @@ namespace dit { inline namespace DIT_ABI {
 
 namespace detail {
 /// Lets the processor's other thread have its turn.
-DIT_BODY void relax() noexcept {
+DIT_ONCE void relax() noexcept {
 #if defined(__x86_64__) || defined(__i386__)
   __builtin_ia32_pause();
 #elif defined(__aarch64__) && defined(__GNUC__)
@@ -36,7 +36,7 @@ void ThreadPool::wait_while(Condition condition, Sleep sleep) noexcept {
   while (condition()) sleep();
 }
 
-DIT_BODY ThreadPool::ThreadPool(int threads, const Launch& launch) {
+DIT_ONCE ThreadPool::ThreadPool(int threads, const Launch& launch) {
   if (threads < 0 || threads > max_threads) {
     throw Error(errc::bad_option,
                 "a pool has 1 to 1024 threads, or 0 for one per core; got " + std::to_string(threads));
@@ -47,12 +47,12 @@ DIT_BODY ThreadPool::ThreadPool(int threads, const Launch& launch) {
   start(threads, launch);
 }
 
-DIT_BODY ThreadPool::~ThreadPool() {
+DIT_ONCE ThreadPool::~ThreadPool() {
   post(nullptr, nullptr);
   for (std::thread& thread : threads_) thread.join();
 }
 
-DIT_BODY void ThreadPool::run(void (*strand)(void*, int) noexcept, void* context) {
+DIT_ONCE void ThreadPool::run(void (*strand)(void*, int) noexcept, void* context) {
   if (threads_.empty() || is_inside()) {
     for (int i = 0; i < strands(); ++i) strand(context, i);
     return;
@@ -76,7 +76,7 @@ DIT_BODY void ThreadPool::run(void (*strand)(void*, int) noexcept, void* context
   caller_.store({}, std::memory_order_relaxed);
 }
 
-DIT_BODY void ThreadPool::start(int threads, const Launch& launch) {
+DIT_ONCE void ThreadPool::start(int threads, const Launch& launch) {
   const auto others = static_cast<std::size_t>(threads - 1);
   try {
     claims_ = std::make_unique<Claim[]>(others + 1);
@@ -93,7 +93,7 @@ DIT_BODY void ThreadPool::start(int threads, const Launch& launch) {
   }
 }
 
-DIT_BODY std::uint32_t ThreadPool::post(Strand strand, void* context) noexcept {
+DIT_ONCE std::uint32_t ThreadPool::post(Strand strand, void* context) noexcept {
   strand_ = strand;
   context_ = context;
   const std::uint32_t round = round_.load(std::memory_order_relaxed) + 1;
@@ -102,14 +102,14 @@ DIT_BODY std::uint32_t ThreadPool::post(Strand strand, void* context) noexcept {
   return round;
 }
 
-DIT_BODY bool ThreadPool::claim(int i, std::uint32_t round) noexcept {
+DIT_ONCE bool ThreadPool::claim(int i, std::uint32_t round) noexcept {
   std::uint32_t last = round - 1;
   auto& claimed = claims_[static_cast<std::size_t>(i)].round;
   return claimed.load(std::memory_order_relaxed) == last &&
          claimed.compare_exchange_strong(last, round, std::memory_order_acq_rel, std::memory_order_relaxed);
 }
 
-DIT_BODY void ThreadPool::work(int i) noexcept {
+DIT_ONCE void ThreadPool::work(int i) noexcept {
   std::uint32_t round = 0;
   for (;;) {
     wait_while([this, round] { return round_.load(std::memory_order_acquire) == round; },
@@ -122,7 +122,7 @@ DIT_BODY void ThreadPool::work(int i) noexcept {
   }
 }
 
-DIT_BODY bool ThreadPool::is_inside() const noexcept {
+DIT_ONCE bool ThreadPool::is_inside() const noexcept {
   const std::thread::id self = std::this_thread::get_id();
   if (caller_.load(std::memory_order_relaxed) == self) return true;
   for (const std::thread& thread : threads_) {

@@ -9,14 +9,14 @@
 
 namespace dit { inline namespace DIT_ABI { namespace detail {
 
-DIT_BODY Binder::Binder(const Checkpoint& checkpoint, const std::vector<Wanted>& wanted,
+DIT_ONCE Binder::Binder(const Checkpoint& checkpoint, const std::vector<Wanted>& wanted,
                           std::span<const LayoutNames> layouts, const LoadOptions& options)
     : checkpoint_(checkpoint), wanted_(wanted), options_(options) {
   for (const Safetensors& shard : checkpoint.shards()) known_.emplace_back(shard.size());
   choose_spelling(layouts);
 }
 
-DIT_BODY Binding Binder::bind() {
+DIT_ONCE Binding Binder::bind() {
   for (const Wanted& tensor : wanted_) binding_.sources.push_back(sources_of(tensor));
   LoadReport& report = binding_.report;
   std::vector<std::string> strangers;
@@ -39,7 +39,7 @@ DIT_BODY Binding Binder::bind() {
   return std::move(binding_);
 }
 
-DIT_BODY void Binder::choose_spelling(std::span<const LayoutNames> known) {
+DIT_ONCE void Binder::choose_spelling(std::span<const LayoutNames> known) {
   const auto layouts = spellings(known, options_.layout);
   std::vector<std::string> prefixes{""};
   prefixes.insert(prefixes.end(), known_prefixes.begin(), known_prefixes.end());
@@ -64,14 +64,14 @@ DIT_BODY void Binder::choose_spelling(std::span<const LayoutNames> known) {
   }
 }
 
-DIT_BODY bool Binder::is_unneeded(std::string_view name) const {
+DIT_ONCE bool Binder::is_unneeded(std::string_view name) const {
   if (!name.starts_with(binding_.report.prefix)) return false;
   name.remove_prefix(binding_.report.prefix.size());
   return std::any_of(names_.unneeded.begin(), names_.unneeded.end(),
                      [name](std::string_view pattern) { return match_name(pattern, name).has_value(); });
 }
 
-DIT_BODY std::vector<Source> Binder::sources_of(const Wanted& tensor) {
+DIT_ONCE std::vector<Source> Binder::sources_of(const Wanted& tensor) {
   LoadReport& report = binding_.report;
   std::vector<Source> sources;
   const std::vector<Piece> pieces = spell(tensor.name, tensor.rows, names_.rules);
@@ -103,7 +103,7 @@ DIT_BODY std::vector<Source> Binder::sources_of(const Wanted& tensor) {
   return sources;
 }
 
-DIT_BODY std::optional<Source> Binder::find(const std::string& name) {
+DIT_ONCE std::optional<Source> Binder::find(const std::string& name) {
   const auto place = checkpoint_.find(name);
   if (!place) return std::nullopt;
   known_[place->shard][place->tensor] = true;
@@ -111,7 +111,7 @@ DIT_BODY std::optional<Source> Binder::find(const std::string& name) {
   return Source{&file, file[place->tensor], 0, 0};
 }
 
-DIT_BODY void Binder::note_copies(const std::string& pattern, const Source& read) {
+DIT_ONCE void Binder::note_copies(const std::string& pattern, const Source& read) {
   std::vector<Source> copies{read};
   for (int block = 1;; ++block) {
     auto copy = find(fill_name(pattern, std::to_string(block), {}));
@@ -121,7 +121,7 @@ DIT_BODY void Binder::note_copies(const std::string& pattern, const Source& read
   binding_.copies.push_back(std::move(copies));
 }
 
-DIT_BODY void throw_if_wrong(const LoadReport& report, const std::string& file, bool strict) {
+DIT_ONCE void throw_if_wrong(const LoadReport& report, const std::string& file, bool strict) {
   const bool unexpected = strict && report.unexpected_count > 0;
   if (report.complete() && !unexpected) return;
   constexpr std::size_t listed = 10;
@@ -157,7 +157,7 @@ DIT_BODY void throw_if_wrong(const LoadReport& report, const std::string& file, 
   throw Error(errc::unexpected_tensor, sentence, {file, report.unexpected[0], {}});
 }
 
-DIT_BODY void check_copies(const std::vector<Source>& copies) {
+DIT_ONCE void check_copies(const std::vector<Source>& copies) {
   constexpr std::size_t block = std::size_t{1} << 19;
   const TensorInfo& first = copies[0].info;
   const std::uint64_t bytes = first.end - first.begin;
@@ -178,7 +178,7 @@ DIT_BODY void check_copies(const std::vector<Source>& copies) {
   }
 }
 
-DIT_BODY void check_dtypes(const std::vector<std::vector<Source>>& sources) {
+DIT_ONCE void check_dtypes(const std::vector<std::vector<Source>>& sources) {
   for (const auto& pieces : sources) {
     for (const Source& source : pieces) {
       if (is_real(source.info.dtype)) continue;

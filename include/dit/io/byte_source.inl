@@ -16,11 +16,11 @@
 
 namespace dit { inline namespace DIT_ABI {
 
-DIT_BODY void detail::throw_out_of_memory(const std::filesystem::path& file) {
+DIT_ONCE void detail::throw_out_of_memory(const std::filesystem::path& file) {
   throw Error(errc::out_of_memory, "there is not enough memory", {file.string()});
 }
 
-DIT_BODY void ByteSource::read(std::uint64_t offset, void* target, std::size_t count) const {
+DIT_ONCE void ByteSource::read(std::uint64_t offset, void* target, std::size_t count) const {
   if (offset > size_ || count > size_ - offset) {
     throw Error(errc::file_truncated, "the file ends before the data that it announces", {name_, "", size_});
   }
@@ -40,24 +40,24 @@ DIT_BODY void ByteSource::read(std::uint64_t offset, void* target, std::size_t c
   }
 }
 
-DIT_BODY void ByteSource::check_unchanged() const {}
+DIT_ONCE void ByteSource::check_unchanged() const {}
 
-DIT_BODY std::ptrdiff_t MemorySource::read_some(std::uint64_t offset, std::byte* target, std::size_t count) const {
+DIT_ONCE std::ptrdiff_t MemorySource::read_some(std::uint64_t offset, std::byte* target, std::size_t count) const {
   std::memcpy(target, bytes_.data() + offset, count);
   return static_cast<std::ptrdiff_t>(count);
 }
 
 #if defined(_WIN32)
 
-DIT_BODY FileSource::FileSource(const std::filesystem::path& path, std::string name, std::uint64_t size)
+DIT_ONCE FileSource::FileSource(const std::filesystem::path& path, std::string name, std::uint64_t size)
     : ByteSource(std::move(name), size), path_(path), stream_(path, std::ios::binary) {
   if (!stream_) throw Error(errc::io_open, "the file cannot be opened", {this->name()});
   written_ = std::filesystem::last_write_time(path_);
 }
 
-DIT_BODY FileSource::~FileSource() = default;
+DIT_ONCE FileSource::~FileSource() = default;
 
-DIT_BODY void FileSource::check_unchanged() const {
+DIT_ONCE void FileSource::check_unchanged() const {
   std::error_code failed;
   if (std::filesystem::file_size(path_, failed) != size() || failed ||
       std::filesystem::last_write_time(path_, failed) != written_ || failed) {
@@ -65,7 +65,7 @@ DIT_BODY void FileSource::check_unchanged() const {
   }
 }
 
-DIT_BODY std::ptrdiff_t FileSource::read_some(std::uint64_t offset, std::byte* target, std::size_t count) const {
+DIT_ONCE std::ptrdiff_t FileSource::read_some(std::uint64_t offset, std::byte* target, std::size_t count) const {
   const std::lock_guard turn(reading_);
   stream_.clear();
   stream_.seekg(static_cast<std::streamoff>(offset));
@@ -77,7 +77,7 @@ DIT_BODY std::ptrdiff_t FileSource::read_some(std::uint64_t offset, std::byte* t
   return static_cast<std::ptrdiff_t>(stream_.gcount());
 }
 
-DIT_BODY std::unique_ptr<FileSource> FileSource::open(const std::filesystem::path& path, bool mapped) {
+DIT_ONCE std::unique_ptr<FileSource> FileSource::open(const std::filesystem::path& path, bool mapped) {
   std::string name = path.string();
   std::error_code failed;
   const auto status = std::filesystem::status(path, failed);
@@ -93,17 +93,17 @@ DIT_BODY std::unique_ptr<FileSource> FileSource::open(const std::filesystem::pat
 
 #else
 
-DIT_BODY FileSource::FileSource(int descriptor, const struct ::stat& status, std::string name)
+DIT_ONCE FileSource::FileSource(int descriptor, const struct ::stat& status, std::string name)
     : ByteSource(std::move(name), static_cast<std::uint64_t>(status.st_size)),
       descriptor_(descriptor),
       written_(last_write(status)) {}
 
-DIT_BODY FileSource::~FileSource() {
+DIT_ONCE FileSource::~FileSource() {
   if (mapping_ != nullptr) ::munmap(const_cast<std::byte*>(mapping_), static_cast<std::size_t>(size()));
   ::close(descriptor_);
 }
 
-DIT_BODY void FileSource::check_unchanged() const {
+DIT_ONCE void FileSource::check_unchanged() const {
   struct ::stat now {};
   if (::fstat(descriptor_, &now) != 0 || static_cast<std::uint64_t>(now.st_size) != size() ||
       last_write(now) != written_) {
@@ -111,7 +111,7 @@ DIT_BODY void FileSource::check_unchanged() const {
   }
 }
 
-DIT_BODY std::ptrdiff_t FileSource::read_some(std::uint64_t offset, std::byte* target, std::size_t count) const {
+DIT_ONCE std::ptrdiff_t FileSource::read_some(std::uint64_t offset, std::byte* target, std::size_t count) const {
   if (mapping_ != nullptr) {
     std::memcpy(target, mapping_ + offset, count);
     return static_cast<std::ptrdiff_t>(count);
@@ -120,7 +120,7 @@ DIT_BODY std::ptrdiff_t FileSource::read_some(std::uint64_t offset, std::byte* t
   return ::pread(descriptor_, target, std::min(count, most), static_cast<off_t>(offset));
 }
 
-DIT_BODY std::pair<std::int64_t, std::int64_t> FileSource::last_write(const struct ::stat& status) {
+DIT_ONCE std::pair<std::int64_t, std::int64_t> FileSource::last_write(const struct ::stat& status) {
 #if defined(__APPLE__)
   return {status.st_mtimespec.tv_sec, status.st_mtimespec.tv_nsec};
 #else
@@ -128,13 +128,13 @@ DIT_BODY std::pair<std::int64_t, std::int64_t> FileSource::last_write(const stru
 #endif
 }
 
-DIT_BODY void FileSource::map() {
+DIT_ONCE void FileSource::map() {
   void* at = ::mmap(nullptr, static_cast<std::size_t>(size()), PROT_READ, MAP_PRIVATE, descriptor_, 0);
   if (at == MAP_FAILED) throw Error(errc::io_read, "the file cannot be mapped", {name()});
   mapping_ = static_cast<const std::byte*>(at);
 }
 
-DIT_BODY std::unique_ptr<FileSource> FileSource::open(const std::filesystem::path& path, bool mapped) {
+DIT_ONCE std::unique_ptr<FileSource> FileSource::open(const std::filesystem::path& path, bool mapped) {
   std::string name = path.string();
   // Without O_NONBLOCK opening a FIFO would wait for a writer.
   const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);

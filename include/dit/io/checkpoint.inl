@@ -124,25 +124,25 @@ class Checkpoint::IndexVisitor final : public JsonVisitor {
   std::vector<std::vector<bool>> seen_;
 };
 
-DIT_BODY Checkpoint Checkpoint::from_memory(std::span<const std::byte> bytes, const OpenOptions& options) {
+DIT_ONCE Checkpoint Checkpoint::from_memory(std::span<const std::byte> bytes, const OpenOptions& options) {
   return detail::with_typed_bad_alloc("memory",
                                       [&] { return Checkpoint(Safetensors::from_memory(bytes, options)); });
 }
 
-DIT_BODY Checkpoint::Checkpoint(Safetensors file) : name_(file.file()) { shards_.push_back(std::move(file)); }
+DIT_ONCE Checkpoint::Checkpoint(Safetensors file) : name_(file.file()) { shards_.push_back(std::move(file)); }
 
-DIT_BODY std::optional<Checkpoint::Place> Checkpoint::find(std::string_view name) const {
+DIT_ONCE std::optional<Checkpoint::Place> Checkpoint::find(std::string_view name) const {
   for (std::size_t shard = 0; shard < shards_.size(); ++shard) {
     if (const auto tensor = shards_[shard].find(name)) return Place{shard, *tensor};
   }
   return std::nullopt;
 }
 
-DIT_BODY void Checkpoint::check_unchanged() const {
+DIT_ONCE void Checkpoint::check_unchanged() const {
   for (const Safetensors& shard : shards_) shard.check_unchanged();
 }
 
-DIT_BODY std::filesystem::path Checkpoint::in_folder(const std::filesystem::path& folder) {
+DIT_ONCE std::filesystem::path Checkpoint::in_folder(const std::filesystem::path& folder) {
   for (const char* file : {"model.safetensors.index.json", "diffusion_pytorch_model.safetensors.index.json",
                            "model.safetensors", "diffusion_pytorch_model.safetensors"}) {
     std::error_code ignored;
@@ -154,7 +154,7 @@ DIT_BODY std::filesystem::path Checkpoint::in_folder(const std::filesystem::path
       {folder.string()});
 }
 
-DIT_BODY void Checkpoint::open_index(const std::filesystem::path& path, const OpenOptions& options) {
+DIT_ONCE void Checkpoint::open_index(const std::filesystem::path& path, const OpenOptions& options) {
   const auto source = FileSource::open(path);
   if (source->size() > max_header) throw Error(errc::bad_index, "the index is larger than 100 MB", {path.string()});
   JsonParser parser(*source, 0, source->size(), {errc::bad_index, errc::bad_index, errc::bad_index});
@@ -173,7 +173,7 @@ DIT_BODY void Checkpoint::open_index(const std::filesystem::path& path, const Op
   }
 }
 
-DIT_BODY Checkpoint Checkpoint::open(const std::filesystem::path& path, const OpenOptions& options) {
+DIT_ONCE Checkpoint Checkpoint::open(const std::filesystem::path& path, const OpenOptions& options) {
   return detail::with_typed_bad_alloc(path, [&] {
     std::error_code ignored;
     const std::filesystem::path file = std::filesystem::is_directory(path, ignored) ? in_folder(path) : path;

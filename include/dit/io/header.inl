@@ -9,7 +9,7 @@
 
 namespace dit { inline namespace DIT_ABI { namespace detail {
 
-DIT_BODY std::optional<std::uint64_t> byte_size(const std::vector<std::uint64_t>& shape, DType dtype) {
+DIT_ONCE std::optional<std::uint64_t> byte_size(const std::vector<std::uint64_t>& shape, DType dtype) {
   std::optional<std::uint64_t> n = 1;
   for (const std::uint64_t extent : shape) {
     if (n) n = checked_product(*n, extent);
@@ -19,7 +19,7 @@ DIT_BODY std::optional<std::uint64_t> byte_size(const std::vector<std::uint64_t>
   return n;
 }
 
-DIT_BODY std::optional<std::string> wrong_with_name(std::string_view name) {
+DIT_ONCE std::optional<std::string> wrong_with_name(std::string_view name) {
   const auto is_control = [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; };
   if (name.empty()) return "a tensor's name is empty";
   if (name.size() > max_name) return "a tensor's name is longer than 4096 bytes: " + printable(name);
@@ -29,15 +29,15 @@ DIT_BODY std::optional<std::string> wrong_with_name(std::string_view name) {
   return std::nullopt;
 }
 
-DIT_BODY std::string_view TensorTable::name_of(const char* record) {
+DIT_ONCE std::string_view TensorTable::name_of(const char* record) {
   std::uint16_t length = 0;
   std::memcpy(&length, record + 16, 2);
   return {record + 18, length};
 }
 
-DIT_BODY std::string_view TensorTable::name(std::size_t i) const { return name_of(records_[i]); }
+DIT_ONCE std::string_view TensorTable::name(std::size_t i) const { return name_of(records_[i]); }
 
-DIT_BODY TensorInfo TensorTable::operator[](std::size_t i) const {
+DIT_ONCE TensorInfo TensorTable::operator[](std::size_t i) const {
   const char* const record = records_[i];
   TensorInfo info;
   std::memcpy(&info.begin, record, 8);
@@ -56,7 +56,7 @@ DIT_BODY TensorInfo TensorTable::operator[](std::size_t i) const {
   return info;
 }
 
-DIT_BODY void TensorTable::add(const TensorInfo& info) {
+DIT_ONCE void TensorTable::add(const TensorInfo& info) {
   char record[18 + max_name + 2 + max_rank * 10];
   char* to = record;
   const auto put = [&to](const auto& value, std::size_t bytes) {
@@ -87,7 +87,7 @@ DIT_BODY void TensorTable::add(const TensorInfo& info) {
   room_ -= bytes;
 }
 
-DIT_BODY std::optional<std::string> TensorTable::sort() {
+DIT_ONCE std::optional<std::string> TensorTable::sort() {
   std::sort(records_.begin(), records_.end(), [](auto a, auto b) { return name_of(a) < name_of(b); });
   const auto twice = std::adjacent_find(records_.begin(), records_.end(),
                                         [](auto a, auto b) { return name_of(a) == name_of(b); });
@@ -95,21 +95,21 @@ DIT_BODY std::optional<std::string> TensorTable::sort() {
   return std::string(name_of(*twice));
 }
 
-DIT_BODY std::optional<std::size_t> TensorTable::find(std::string_view name) const {
+DIT_ONCE std::optional<std::size_t> TensorTable::find(std::string_view name) const {
   const auto at = std::lower_bound(records_.begin(), records_.end(), name,
                                    [](auto a, std::string_view b) { return name_of(a) < b; });
   if (at == records_.end() || name_of(*at) != name) return std::nullopt;
   return static_cast<std::size_t>(at - records_.begin());
 }
 
-DIT_BODY std::vector<std::uint32_t> TensorTable::in_file_order() const {
+DIT_ONCE std::vector<std::uint32_t> TensorTable::in_file_order() const {
   std::vector<std::uint32_t> order(size());
   for (std::size_t i = 0; i < order.size(); ++i) order[i] = static_cast<std::uint32_t>(i);
   std::sort(order.begin(), order.end(), [this](auto a, auto b) { return range(a) < range(b); });
   return order;
 }
 
-DIT_BODY std::pair<std::uint64_t, std::uint64_t> TensorTable::range(std::size_t i) const {
+DIT_ONCE std::pair<std::uint64_t, std::uint64_t> TensorTable::range(std::size_t i) const {
   std::pair<std::uint64_t, std::uint64_t> bytes;
   std::memcpy(&bytes.first, records_[i], 8);
   std::memcpy(&bytes.second, records_[i] + 8, 8);

@@ -60,8 +60,7 @@ class JsonParser {
 
  private:
   static constexpr std::size_t chunk = std::size_t{1} << 16;
-  struct Bytes;
-  struct Events;
+  class Grammar;
 
   bool fill();
   int next_byte();
@@ -71,9 +70,10 @@ class JsonParser {
   void check_surrogate();
   void check_outside(unsigned char c);
 
-  bool on_scalar(JsonKind kind, std::uint64_t number, std::string& text);
-  bool on_open(JsonKind kind);
-  bool on_close();
+  void on_scalar(JsonKind kind, std::uint64_t number, std::string& text);
+  void on_key(std::string& name);
+  void on_open(JsonKind kind);
+  void on_close();
 
   const ByteSource& source_;
   const std::uint64_t end_;

@@ -1,14 +1,21 @@
 #pragma once
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
+#include <cmath>
 #include <string>
+
+// Of nlohmann's library the lexer alone is used, which most packages have in a file of its own.
+#if !defined(INCLUDE_NLOHMANN_JSON_HPP_) && __has_include(<nlohmann/detail/input/lexer.hpp>)
+#include <nlohmann/detail/input/lexer.hpp>
+#else
+#include <nlohmann/json.hpp>
+#endif
 
 #include "dit/io/json.hpp"
 
 namespace dit { inline namespace DIT_ABI {
 
-DIT_BODY std::string one_line(std::string_view text, std::size_t longest) {
+DIT_ONCE std::string one_line(std::string_view text, std::size_t longest) {
   std::string line(text.substr(0, longest));
   for (char& c : line) {
     if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
@@ -16,65 +23,141 @@ DIT_BODY std::string one_line(std::string_view text, std::size_t longest) {
   return text.size() > longest ? line + "..." : line;
 }
 
-DIT_BODY std::string printable(std::string_view text) { return "\"" + one_line(text, 96) + "\""; }
+DIT_ONCE std::string printable(std::string_view text) { return "\"" + one_line(text, 96) + "\""; }
 
-/// What nlohmann's lexer pulls on.
-struct JsonParser::Bytes {
-  using char_type = char;
-  JsonParser* parser;
+/// JSON's grammar, over the words that nlohmann's lexer finds. It calls itself for a value in a value, which on_open
+/// bounds.
+class JsonParser::Grammar {
+ public:
+  explicit Grammar(JsonParser& parser) : parser_(parser), lexer_(Bytes{&parser}) {}
 
-  std::char_traits<char>::int_type get_character() { return parser->next_byte(); }
-};
-
-struct JsonParser::Events {
-  JsonParser& parser;
-  std::string none{};
-
-  bool null() { return parser.on_scalar(JsonKind::null, 0, none); }
-  bool boolean(bool) { return parser.on_scalar(JsonKind::boolean, 0, none); }
-  bool number_integer(std::int64_t) { return parser.on_scalar(JsonKind::negative, 0, none); }
-  bool number_unsigned(std::uint64_t n) { return parser.on_scalar(JsonKind::whole, n, none); }
-  bool number_float(double, const std::string&) { return parser.on_scalar(JsonKind::other_number, 0, none); }
-  bool string(std::string& text) { return parser.on_scalar(JsonKind::string, 0, text); }
-  bool binary(nlohmann::json::binary_t&) { return false; }
-  bool start_object(std::size_t) { return parser.on_open(JsonKind::object); }
-  bool end_object() { return parser.on_close(); }
-  bool start_array(std::size_t) { return parser.on_open(JsonKind::array); }
-  bool end_array() { return parser.on_close(); }
-  bool key(std::string& name) {
-    if (parser.skipping_ == 0) parser.visitor_->key(name);
-    return true;
+  void document() {
+    next();
+    value();
+    if (next() != Token::end_of_input) fail(Token::end_of_input, "value");
   }
-  bool parse_error(std::size_t, const std::string& token, const nlohmann::detail::exception& reason) {
-    constexpr int number_overflow = 406;
-    if (reason.id == number_overflow && parser.skipping_ == 0) {
-      parser.fail(parser.visitor_->bad_number(), printable(token) + " is out of range");
+
+ private:
+  struct Types {
+    using number_integer_t = std::int64_t;
+    using number_unsigned_t = std::uint64_t;
+    using number_float_t = double;
+    using string_t = std::string;
+  };
+  struct Bytes {
+    using char_type = char;
+    JsonParser* parser;
+
+    std::char_traits<char>::int_type get_character() { return parser->next_byte(); }
+  };
+  using Lexer = nlohmann::detail::lexer<Types, Bytes>;
+  using Token = Lexer::token_type;
+
+  Token next() { return token_ = lexer_.scan(); }
+  void expect(Token token, const char* what) {
+    if (token_ != token) fail(token, what);
+  }
+
+  void value() {
+    switch (token_) {
+      case Token::begin_object:
+        return object();
+      case Token::begin_array:
+        return array();
+      case Token::literal_null:
+        return parser_.on_scalar(JsonKind::null, 0, none_);
+      case Token::literal_true:
+      case Token::literal_false:
+        return parser_.on_scalar(JsonKind::boolean, 0, none_);
+      case Token::value_unsigned:
+        return parser_.on_scalar(JsonKind::whole, lexer_.get_number_unsigned(), none_);
+      case Token::value_integer:
+        return parser_.on_scalar(JsonKind::negative, 0, none_);
+      case Token::value_float:
+        if (!std::isfinite(lexer_.get_number_float())) fail_overflow();
+        return parser_.on_scalar(JsonKind::other_number, 0, none_);
+      case Token::value_string:
+        return parser_.on_scalar(JsonKind::string, 0, lexer_.get_string());
+      default:
+        fail(token_ == Token::parse_error ? Token::uninitialized : Token::literal_or_value, "value");
     }
-    std::string_view sentence = reason.what();
-    const std::size_t prefix = sentence.find("] ");
-    if (prefix != std::string_view::npos) sentence.remove_prefix(prefix + 2);
-    parser.fail(parser.codes_.malformed, one_line(sentence, 240));
   }
+
+  void object() {
+    parser_.on_open(JsonKind::object);
+    if (next() != Token::end_object) {
+      for (;; next()) {
+        expect(Token::value_string, "object key");
+        parser_.on_key(lexer_.get_string());
+        next();
+        expect(Token::name_separator, "object separator");
+        next();
+        value();
+        if (next() != Token::value_separator) break;
+      }
+      expect(Token::end_object, "object");
+    }
+    parser_.on_close();
+  }
+
+  void array() {
+    parser_.on_open(JsonKind::array);
+    if (next() != Token::end_array) {
+      for (;; next()) {
+        value();
+        if (next() != Token::value_separator) break;
+      }
+      expect(Token::end_array, "array");
+    }
+    parser_.on_close();
+  }
+
+  /// In nlohmann's words.
+  [[noreturn]] void fail(Token expected, const char* what) const {
+    const auto position = lexer_.get_position();
+    std::string sentence = "parse error at line " + std::to_string(position.lines_read + 1) + ", column " +
+                           std::to_string(position.chars_read_current_line) + ": syntax error while parsing " + what +
+                           " - ";
+    if (token_ == Token::parse_error) {
+      sentence += std::string(lexer_.get_error_message()) + "; last read: '" + lexer_.get_token_string() + "'";
+    } else {
+      sentence += std::string("unexpected ") + Lexer::token_type_name(token_);
+    }
+    if (expected != Token::uninitialized) sentence += std::string("; expected ") + Lexer::token_type_name(expected);
+    parser_.fail(parser_.codes_.malformed, one_line(sentence, 240));
+  }
+
+  [[noreturn]] void fail_overflow() const {
+    const std::string number = lexer_.get_token_string();
+    if (parser_.skipping_ == 0) {
+      parser_.fail(parser_.visitor_->bad_number(), printable(number) + " is out of range");
+    }
+    parser_.fail(parser_.codes_.malformed, one_line("number overflow parsing '" + number + "'", 240));
+  }
+
+  JsonParser& parser_;
+  Lexer lexer_;
+  Token token_ = Token::uninitialized;
+  std::string none_;
 };
 
-DIT_BODY JsonParser::JsonParser(const ByteSource& source, std::uint64_t begin, std::uint64_t end, JsonCodes codes)
+DIT_ONCE JsonParser::JsonParser(const ByteSource& source, std::uint64_t begin, std::uint64_t end, JsonCodes codes)
     : source_(source),
       end_(end),
       codes_(codes),
       next_(begin),
       buffer_(std::min<std::size_t>(chunk, end - begin)) {}
 
-DIT_BODY void JsonParser::run(JsonVisitor& visitor) {
+DIT_ONCE void JsonParser::run(JsonVisitor& visitor) {
   visitor_ = &visitor;
-  Events events{*this};
-  nlohmann::detail::parser<nlohmann::json, Bytes>(Bytes{this}).sax_parse(&events);
+  Grammar(*this).document();
 }
 
-DIT_BODY void JsonParser::fail(errc code, std::string_view sentence) const {
+DIT_ONCE void JsonParser::fail(errc code, std::string_view sentence) const {
   throw Error(code, sentence, {source_.name(), "", position() == 0 ? 0 : position() - 1});
 }
 
-DIT_BODY bool JsonParser::fill() {
+DIT_ONCE bool JsonParser::fill() {
   if (at_ < filled_) return true;
   if (next_ == end_) return false;
   const auto count = static_cast<std::size_t>(std::min<std::uint64_t>(buffer_.size(), end_ - next_));
@@ -85,7 +168,7 @@ DIT_BODY bool JsonParser::fill() {
   return true;
 }
 
-DIT_BODY int JsonParser::next_byte() {
+DIT_ONCE int JsonParser::next_byte() {
   if (!fill()) return std::char_traits<char>::eof();
   const auto c = static_cast<unsigned char>(buffer_[at_++]);
   check_utf8(c);
@@ -97,7 +180,7 @@ DIT_BODY int JsonParser::next_byte() {
   return c;
 }
 
-DIT_BODY void JsonParser::check_utf8(unsigned char c) {
+DIT_ONCE void JsonParser::check_utf8(unsigned char c) {
   if (continuations_ > 0) {
     if (c < lowest_ || c > highest_) fail(codes_.not_utf8, "not UTF-8");
     --continuations_;
@@ -111,7 +194,7 @@ DIT_BODY void JsonParser::check_utf8(unsigned char c) {
   }
 }
 
-DIT_BODY void JsonParser::check_string(unsigned char c) {
+DIT_ONCE void JsonParser::check_string(unsigned char c) {
   if (++length_ > max_json_string) {
     fail(skipping_ > 0 ? codes_.malformed : visitor_->long_string(),
          "a string is longer than " + std::to_string(max_json_string) + " bytes");
@@ -136,13 +219,13 @@ DIT_BODY void JsonParser::check_string(unsigned char c) {
   }
 }
 
-DIT_BODY void JsonParser::check_surrogate() {
+DIT_ONCE void JsonParser::check_surrogate() {
   const bool first = unit_ >= 0xd800 && unit_ < 0xdc00, second = unit_ >= 0xdc00 && unit_ < 0xe000;
   if (half_pair_ != second) fail(codes_.not_utf8, "half a surrogate pair");
   half_pair_ = first;
 }
 
-DIT_BODY void JsonParser::check_outside(unsigned char c) {
+DIT_ONCE void JsonParser::check_outside(unsigned char c) {
   const bool digit = c >= '0' && c <= '9';
   if (digit && number_ == Number::zero) {
     fail(skipping_ > 0 ? codes_.malformed : visitor_->bad_number(), "a number begins with a needless zero");
@@ -162,18 +245,21 @@ DIT_BODY void JsonParser::check_outside(unsigned char c) {
   }
 }
 
-DIT_BODY bool JsonParser::on_scalar(JsonKind kind, std::uint64_t number, std::string& text) {
+DIT_ONCE void JsonParser::on_scalar(JsonKind kind, std::uint64_t number, std::string& text) {
   if (skipping_ == 0) visitor_->scalar(kind, number, text);
-  return true;
 }
 
-DIT_BODY bool JsonParser::on_open(JsonKind kind) {
+DIT_ONCE void JsonParser::on_key(std::string& name) {
+  if (skipping_ == 0) visitor_->key(name);
+}
+
+DIT_ONCE void JsonParser::on_open(JsonKind kind) {
   if (++depth_ > max_json_depth) {
     fail(codes_.too_deep, "values are nested deeper than " + std::to_string(max_json_depth));
   }
   if (skipping_ > 0) {
     ++skipping_;
-    return true;
+    return;
   }
   try {
     if (!visitor_->open(kind)) skipping_ = 1;
@@ -181,17 +267,15 @@ DIT_BODY bool JsonParser::on_open(JsonKind kind) {
     held_back_ = error;
     skipping_ = 1;
   }
-  return true;
 }
 
-DIT_BODY bool JsonParser::on_close() {
+DIT_ONCE void JsonParser::on_close() {
   --depth_;
   if (skipping_ == 0) {
     visitor_->close();
   } else if (--skipping_ == 0 && held_back_) {
     throw Error(*held_back_);
   }
-  return true;
 }
 
 }}  // namespace dit

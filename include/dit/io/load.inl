@@ -11,42 +11,42 @@
 
 namespace dit { inline namespace DIT_ABI { namespace detail {
 
-DIT_BODY void add_wanted(std::vector<Wanted>& wanted, const Path& path, std::span<const Index> shape) {
+DIT_ONCE void add_wanted(std::vector<Wanted>& wanted, const Path& path, std::span<const Index> shape) {
   wanted.push_back({path.str(), {shape.begin(), shape.end()}, shape[0], false});
 }
 
-DIT_BODY void mark_derived(std::vector<Wanted>& wanted, std::span<const std::string_view> derived) {
+DIT_ONCE void mark_derived(std::vector<Wanted>& wanted, std::span<const std::string_view> derived) {
   for (Wanted& tensor : wanted) {
     tensor.derived = std::find(derived.begin(), derived.end(), tensor.name) != derived.end();
   }
 }
 
-DIT_BODY void ParametersToLoad::add(const Path& path, void* parameter, const LoadedType& type) {
+DIT_ONCE void ParametersToLoad::add(const Path& path, void* parameter, const LoadedType& type) {
   add_wanted(wanted, path, type.shape);
   parameters.push_back({parameter, &type});
 }
 
-DIT_BODY ParametersToLoad parameters_of(void* model, const LoadedModel& type) {
+DIT_ONCE ParametersToLoad parameters_of(void* model, const LoadedModel& type) {
   ParametersToLoad list;
   type.list(model, list);
   mark_derived(list.wanted, type.derived);
   return list;
 }
 
-DIT_BODY LoadReport inspect(void* model, const LoadedModel& type, const Checkpoint& checkpoint,
+DIT_ONCE LoadReport inspect(void* model, const LoadedModel& type, const Checkpoint& checkpoint,
                               const LoadOptions& options) {
   const ParametersToLoad list = parameters_of(model, type);
   return Binder(checkpoint, list.wanted, type.layouts, options).bind().report;
 }
 
 /// The pool that loads so many bytes: a small model is read before a second thread has started.
-DIT_BODY int loading_threads(std::size_t bytes) {
+DIT_ONCE int loading_threads(std::size_t bytes) {
   constexpr std::size_t worth_a_thread = std::size_t{1} << 23;
   return static_cast<int>(std::min({bytes / worth_a_thread + 1, static_cast<std::size_t>(available_cores()),
                                     static_cast<std::size_t>(ThreadPool::max_threads)}));
 }
 
-DIT_BODY void load(void* model, const LoadedModel& type, const Checkpoint& checkpoint, const LoadOptions& options,
+DIT_ONCE void load(void* model, const LoadedModel& type, const Checkpoint& checkpoint, const LoadOptions& options,
                      LoadReport* report) {
   const ParametersToLoad list = parameters_of(model, type);
   const Binding binding = Binder(checkpoint, list.wanted, type.layouts, options).bind();

@@ -7,10 +7,10 @@
 
 namespace dit { inline namespace DIT_ABI { namespace detail {
 
-DIT_BODY Loader::Loader(Executor& executor, bool check_finite)
+DIT_ONCE Loader::Loader(Executor& executor, bool check_finite)
     : executor_(executor), check_finite_(check_finite), scratch_(static_cast<std::size_t>(executor.strands())) {}
 
-DIT_BODY void Loader::add(void* parameter, const LoadedType& type, const std::vector<Source>& sources) {
+DIT_ONCE void Loader::add(void* parameter, const LoadedType& type, const std::vector<Source>& sources) {
   /// Of a packed weight in a task: several of the system's large pages, so that threads seldom meet in one.
   constexpr Index task_bytes = Index{1} << 22;
   Job job{parameter, &type, &sources, type.shape[0], type.shape[0], tasks_};
@@ -23,7 +23,7 @@ DIT_BODY void Loader::add(void* parameter, const LoadedType& type, const std::ve
   tasks_ += (job.rows + job.rows_per_task - 1) / job.rows_per_task;
 }
 
-DIT_BODY void Loader::run() {
+DIT_ONCE void Loader::run() {
   executor_.parallel_for(tasks_, [this](Index task, int strand) {
     const auto next = std::upper_bound(jobs_.begin(), jobs_.end(), task,
                                        [](Index i, const Job& job) { return i < job.first_task; });
@@ -49,7 +49,7 @@ void for_each_piece(const std::vector<Source>& sources, Index first, Index count
   }
 }
 
-DIT_BODY void Loader::read_packed(const Job& job, Index first, Index count, Scratch& scratch) const {
+DIT_ONCE void Loader::read_packed(const Job& job, Index first, Index count, Scratch& scratch) const {
   /// Of rows on their way, in a strand unless a strip takes more, and in all of them: a quarter of the memory that
   /// loading may take beside a tensor, since a conversion or a convolution's other order takes some as well.
   constexpr Index cached_bytes = Index{1} << 18, all_bytes = Index{1} << 22;
@@ -70,7 +70,7 @@ DIT_BODY void Loader::read_packed(const Job& job, Index first, Index count, Scra
   }
 }
 
-DIT_BODY void Loader::read_plain(const Job& job, Index first, Index count) const {
+DIT_ONCE void Loader::read_plain(const Job& job, Index first, Index count) const {
   const LoadedType& type = *job.type;
   auto* const numbers = static_cast<std::byte*>(type.numbers(job.parameter));
   const Index row_bytes = type.row_size * static_cast<Index>(bits(type.number) / 8);
@@ -79,7 +79,7 @@ DIT_BODY void Loader::read_plain(const Job& job, Index first, Index count) const
   });
 }
 
-DIT_BODY void Loader::read(const Job& job, const Source& source, Index first, Index rows, DType as,
+DIT_ONCE void Loader::read(const Job& job, const Source& source, Index first, Index rows, DType as,
                              void* values) const {
   with_stored_type(as, [&]<class Number>(Number) {
     auto* const numbers = static_cast<Number*>(values);

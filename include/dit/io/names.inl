@@ -7,7 +7,7 @@
 
 namespace dit { inline namespace DIT_ABI { namespace detail {
 
-DIT_BODY std::optional<NameMatch> match_name(std::string_view pattern, std::string_view text) {
+DIT_ONCE std::optional<NameMatch> match_name(std::string_view pattern, std::string_view text) {
   NameMatch match;
   while (!pattern.empty()) {
     if (pattern == "*") {
@@ -31,7 +31,7 @@ DIT_BODY std::optional<NameMatch> match_name(std::string_view pattern, std::stri
   return match;
 }
 
-DIT_BODY std::string fill_name(std::string_view pattern, std::string_view number, std::string_view rest) {
+DIT_ONCE std::string fill_name(std::string_view pattern, std::string_view number, std::string_view rest) {
   std::string text;
   while (!pattern.empty()) {
     const bool hole = pattern.starts_with("{}");
@@ -41,7 +41,7 @@ DIT_BODY std::string fill_name(std::string_view pattern, std::string_view number
   return text;
 }
 
-DIT_BODY std::vector<Piece> spell(std::string_view ours, Index rows, std::span<const NameRule> rules) {
+DIT_ONCE std::vector<Piece> spell(std::string_view ours, Index rows, std::span<const NameRule> rules) {
   for (const NameRule& rule : rules) {
     const auto match = match_name(rule.ours, ours);
     if (!match || (rule.only_block >= 0 && match->number != std::to_string(rule.only_block))) continue;
@@ -66,7 +66,7 @@ DIT_BODY std::vector<Piece> spell(std::string_view ours, Index rows, std::span<c
   return {{std::string(ours), rows, 0, rows}};
 }
 
-DIT_BODY std::span<const NameRule> rules_of(std::span<const LayoutNames> layouts, Layout layout) {
+DIT_ONCE std::span<const NameRule> rules_of(std::span<const LayoutNames> layouts, Layout layout) {
   for (const LayoutNames& known : layouts) {
     if (known.layout == layout) return known.rules;
   }
@@ -74,7 +74,7 @@ DIT_BODY std::span<const NameRule> rules_of(std::span<const LayoutNames> layouts
   return {};
 }
 
-DIT_BODY std::vector<LayoutNames> spellings(std::span<const LayoutNames> layouts, std::optional<Layout> asked) {
+DIT_ONCE std::vector<LayoutNames> spellings(std::span<const LayoutNames> layouts, std::optional<Layout> asked) {
   const bool has_original = std::any_of(layouts.begin(), layouts.end(),
                                         [](const LayoutNames& known) { return known.layout == Layout::original; });
   std::vector<LayoutNames> all;

@@ -7,7 +7,7 @@
 
 namespace dit { inline namespace DIT_ABI { namespace detail {
 
-DIT_BODY std::size_t edit_distance(std::string_view a, std::string_view b) {
+DIT_ONCE std::size_t edit_distance(std::string_view a, std::string_view b) {
   std::vector<std::size_t> row(b.size() + 1);
   for (std::size_t j = 0; j <= b.size(); ++j) row[j] = j;
   for (std::size_t i = 0; i < a.size(); ++i) {
@@ -22,7 +22,7 @@ DIT_BODY std::size_t edit_distance(std::string_view a, std::string_view b) {
   return row.back();
 }
 
-DIT_BODY std::vector<std::string> nearest_names(std::string_view name, const std::vector<std::string>& candidates) {
+DIT_ONCE std::vector<std::string> nearest_names(std::string_view name, const std::vector<std::string>& candidates) {
   std::vector<std::pair<std::size_t, std::size_t>> ranked;
   for (std::size_t i = 0; i < std::min<std::size_t>(candidates.size(), 4096); ++i) {
     ranked.emplace_back(edit_distance(name.substr(0, 256), std::string_view(candidates[i]).substr(0, 256)), i);

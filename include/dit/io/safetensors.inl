@@ -9,17 +9,17 @@
 
 namespace dit { inline namespace DIT_ABI {
 
-DIT_BODY Safetensors Safetensors::open(const std::filesystem::path& path, const OpenOptions& options) {
+DIT_ONCE Safetensors Safetensors::open(const std::filesystem::path& path, const OpenOptions& options) {
   return detail::with_typed_bad_alloc(
       path, [&] { return Safetensors(FileSource::open(path, options.mapped), options); });
 }
 
-DIT_BODY Safetensors Safetensors::from_memory(std::span<const std::byte> bytes, const OpenOptions& options) {
+DIT_ONCE Safetensors Safetensors::from_memory(std::span<const std::byte> bytes, const OpenOptions& options) {
   return detail::with_typed_bad_alloc(
       "memory", [&] { return Safetensors(std::make_unique<MemorySource>(bytes), options); });
 }
 
-DIT_BODY Safetensors::Safetensors(std::unique_ptr<ByteSource> source, const OpenOptions& options)
+DIT_ONCE Safetensors::Safetensors(std::unique_ptr<ByteSource> source, const OpenOptions& options)
     : source_(std::move(source)) {
   detail::with_typed_bad_alloc(file(), [&] { read_header(options); });
 }
@@ -63,19 +63,19 @@ void Safetensors::read_values(const TensorInfo& info, std::uint64_t first, std::
   }
 }
 
-DIT_BODY void Safetensors::read_bytes(const TensorInfo& info, std::uint64_t begin, std::size_t count, std::byte* target) const {
+DIT_ONCE void Safetensors::read_bytes(const TensorInfo& info, std::uint64_t begin, std::size_t count, std::byte* target) const {
   if (begin > info.end - info.begin || count > info.end - info.begin - begin) {
     throw Error(errc::bad_option, "bytes beyond the end of the tensor", {file(), info.name, {}});
   }
   source_->read(data_ + info.begin + begin, target, count);
 }
 
-DIT_BODY void Safetensors::fail(errc code, std::string_view sentence, std::uint64_t offset,
+DIT_ONCE void Safetensors::fail(errc code, std::string_view sentence, std::uint64_t offset,
                        std::string tensor) const {
   throw Error(code, sentence, {file(), std::move(tensor), offset});
 }
 
-DIT_BODY void Safetensors::read_header(const OpenOptions& options) {
+DIT_ONCE void Safetensors::read_header(const OpenOptions& options) {
   const std::uint64_t size = source_->size();
   if (size < 8)
     fail(errc::file_too_small, "the file has " + std::to_string(size) + " bytes and needs at least 8", size);
@@ -108,7 +108,7 @@ DIT_BODY void Safetensors::read_header(const OpenOptions& options) {
   check_coverage();
 }
 
-DIT_BODY void Safetensors::check_coverage() const {
+DIT_ONCE void Safetensors::check_coverage() const {
   const std::uint64_t available = source_->size() - data_;
   std::uint64_t covered = 0;
   for (const std::uint32_t i : table_.in_file_order()) {

@@ -11,12 +11,12 @@
 
 namespace dit { inline namespace DIT_ABI { namespace detail {
 
-DIT_BODY void ParametersToSave::add(const Path& path, const void* parameter, const SavedType& type) {
+DIT_ONCE void ParametersToSave::add(const Path& path, const void* parameter, const SavedType& type) {
   parameters.push_back({path.str(), parameter, &type});
 }
 
 /// Gives rows [first, first + count) to a sink, as `dtype`, a block at a time.
-DIT_BODY void write_rows(const void* parameter, const SavedType& type, Index first, Index count, DType dtype,
+DIT_ONCE void write_rows(const void* parameter, const SavedType& type, Index first, Index count, DType dtype,
                            ByteSink& sink) {
   with_stored_type(type.number, [&]<class Number>(Number) {
     constexpr Index block_values = Index{1} << 18;
@@ -42,7 +42,7 @@ struct ParameterToWrite {
 };
 
 /// The tensors that have the parameter's rows where these rules name them, in a model of so many blocks.
-DIT_BODY void append_tensors(std::vector<TensorToWrite>& tensors, const ParameterToWrite& p,
+DIT_ONCE void append_tensors(std::vector<TensorToWrite>& tensors, const ParameterToWrite& p,
                            std::span<const NameRule> rules, int blocks) {
   Index row = 0;
   for (const Piece& piece : spell(p.name, static_cast<Index>(p.shape[0]), rules)) {
@@ -70,7 +70,7 @@ DIT_BODY void append_tensors(std::vector<TensorToWrite>& tensors, const Paramete
 }
 
 /// How many blocks a model has, told from its names: one more than the largest number that a rule's {} stands for.
-DIT_BODY int block_count(const ParametersToSave& list, std::span<const NameRule> rules) {
+DIT_ONCE int block_count(const ParametersToSave& list, std::span<const NameRule> rules) {
   int count = 0;
   for (const auto& p : list.parameters) {
     for (const NameRule& rule : rules) {
@@ -84,7 +84,7 @@ DIT_BODY int block_count(const ParametersToSave& list, std::span<const NameRule>
   return count;
 }
 
-DIT_BODY std::vector<TensorToWrite> tensors_of(const ParametersToSave& list, std::span<const LayoutNames> layouts,
+DIT_ONCE std::vector<TensorToWrite> tensors_of(const ParametersToSave& list, std::span<const LayoutNames> layouts,
                                                  Layout layout, const SaveOptions& options) {
   const auto rules = rules_of(layouts, layout);
   const int blocks = block_count(list, rules);
@@ -101,7 +101,7 @@ DIT_BODY std::vector<TensorToWrite> tensors_of(const ParametersToSave& list, std
   return tensors;
 }
 
-DIT_BODY void save(const std::filesystem::path& path, std::vector<TensorToWrite> tensors, const Metadata& metadata) {
+DIT_ONCE void save(const std::filesystem::path& path, std::vector<TensorToWrite> tensors, const Metadata& metadata) {
   FileSink sink(path);
   write_safetensors(sink, std::move(tensors), metadata);
   sink.commit();

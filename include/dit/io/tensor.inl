@@ -7,7 +7,7 @@
 
 namespace dit { inline namespace DIT_ABI {
 
-DIT_BODY TensorInfo detail::find_tensor(const Safetensors& file, std::string_view name, std::span<Index> shape) {
+DIT_ONCE TensorInfo detail::find_tensor(const Safetensors& file, std::string_view name, std::span<Index> shape) {
   const Where where{file.file(), std::string(name), {}};
   const auto found = file.find(name);
   if (!found) throw Error(errc::tensor_missing, "the file has no such tensor", where);

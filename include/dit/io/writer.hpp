@@ -23,7 +23,7 @@ class ByteSink {
 
 class MemorySink final : public ByteSink {
  public:
-  void write(const void* bytes, std::size_t count) override;
+  DIT_ONCE void write(const void* bytes, std::size_t count) override;
   std::vector<std::byte> take() { return std::move(bytes_); }
 
  private:
@@ -34,11 +34,11 @@ class MemorySink final : public ByteSink {
 class FileSink final : public ByteSink {
  public:
   explicit FileSink(std::filesystem::path path);
-  ~FileSink() override;
+  DIT_ONCE ~FileSink() override;
   FileSink(const FileSink&) = delete;
   FileSink& operator=(const FileSink&) = delete;
 
-  void write(const void* bytes, std::size_t count) override;
+  DIT_ONCE void write(const void* bytes, std::size_t count) override;
 
   void commit();
 

@@ -15,12 +15,12 @@
 
 namespace dit { inline namespace DIT_ABI {
 
-DIT_BODY void MemorySink::write(const void* bytes, std::size_t count) {
+DIT_ONCE void MemorySink::write(const void* bytes, std::size_t count) {
   const auto* from = static_cast<const std::byte*>(bytes);
   bytes_.insert(bytes_.end(), from, from + count);
 }
 
-DIT_BODY FileSink::FileSink(std::filesystem::path path) : path_(std::move(path)) {
+DIT_ONCE FileSink::FileSink(std::filesystem::path path) : path_(std::move(path)) {
   for (int attempt = 0; file_ == nullptr; ++attempt) {
     temporary_ = path_;
     temporary_ += ".part" + std::to_string(attempt);
@@ -29,18 +29,18 @@ DIT_BODY FileSink::FileSink(std::filesystem::path path) : path_(std::move(path))
   }
 }
 
-DIT_BODY FileSink::~FileSink() {
+DIT_ONCE FileSink::~FileSink() {
   if (file_ == nullptr) return;
   std::fclose(file_);
   std::error_code ignored;
   std::filesystem::remove(temporary_, ignored);
 }
 
-DIT_BODY void FileSink::write(const void* bytes, std::size_t count) {
+DIT_ONCE void FileSink::write(const void* bytes, std::size_t count) {
   if (count > 0 && std::fwrite(bytes, 1, count, file_) != count) fail("writing failed");
 }
 
-DIT_BODY void FileSink::commit() {
+DIT_ONCE void FileSink::commit() {
   bool good = std::fflush(file_) == 0;
 #if !defined(_WIN32)
   good = good && ::fsync(::fileno(file_)) == 0;
@@ -58,14 +58,14 @@ DIT_BODY void FileSink::commit() {
   }
 }
 
-DIT_BODY void FileSink::fail(const char* what) const {
+DIT_ONCE void FileSink::fail(const char* what) const {
   throw Error(errc::io_write, what + (": " + std::generic_category().message(errno)), {path_.string()});
 }
 
 namespace detail {
 
 /// As Rust's serde_json: only what must be escaped is.
-DIT_BODY std::string json_string(std::string_view text) {
+DIT_ONCE std::string json_string(std::string_view text) {
   constexpr char hex[] = "0123456789abcdef";
   std::string out = "\"";
   for (const char c : text) {
@@ -103,7 +103,7 @@ DIT_BODY std::string json_string(std::string_view text) {
 }
 
 /// The header for tensors in the order given, padded with spaces to a multiple of 8.
-DIT_BODY std::string make_header(const std::vector<TensorToWrite>& tensors, const Metadata& metadata) {
+DIT_ONCE std::string make_header(const std::vector<TensorToWrite>& tensors, const Metadata& metadata) {
   std::string text = "{";
   if (!metadata.empty()) {
     text += "\"__metadata__\":{";
@@ -132,7 +132,7 @@ DIT_BODY std::string make_header(const std::vector<TensorToWrite>& tensors, cons
 }
 
 /// What is written must be readable: names, sizes and UTF-8 are judged by the reader itself.
-DIT_BODY void check_header(const std::string& text) {
+DIT_ONCE void check_header(const std::string& text) {
   if (text.size() > max_header) throw Error(errc::header_too_large, "the header is larger than 100 MB");
   const MemorySource source(std::as_bytes(std::span(text)), "to be written");
   JsonParser parser(source, 0, text.size(), {errc::header_not_utf8, errc::header_json, errc::header_json_depth});
@@ -147,7 +147,7 @@ DIT_BODY void check_header(const std::string& text) {
 
 }  // namespace detail
 
-DIT_BODY void write_safetensors(ByteSink& sink, std::vector<TensorToWrite> tensors, const Metadata& metadata) {
+DIT_ONCE void write_safetensors(ByteSink& sink, std::vector<TensorToWrite> tensors, const Metadata& metadata) {
   std::sort(tensors.begin(), tensors.end(), [](const TensorToWrite& a, const TensorToWrite& b) {
     return a.dtype != b.dtype ? a.dtype > b.dtype : a.name < b.name;
   });

@@ -35,7 +35,7 @@ struct CpuId {
   std::uint32_t a = 0, b = 0, c = 0, d = 0;
 };
 
-DIT_BODY CpuId cpuid(std::uint32_t leaf, std::uint32_t subleaf = 0) noexcept {
+DIT_ONCE CpuId cpuid(std::uint32_t leaf, std::uint32_t subleaf = 0) noexcept {
   CpuId r;
 #if defined(_MSC_VER) && !defined(__clang__)
   int regs[4];
@@ -51,7 +51,7 @@ DIT_BODY CpuId cpuid(std::uint32_t leaf, std::uint32_t subleaf = 0) noexcept {
 }
 
 /// The register states that the operating system saves; only to be asked where CPUID says OSXSAVE.
-DIT_BODY std::uint64_t saved_states() noexcept {
+DIT_ONCE std::uint64_t saved_states() noexcept {
 #if defined(_MSC_VER) && !defined(__clang__)
   return _xgetbv(0);
 #else
@@ -64,7 +64,7 @@ DIT_BODY std::uint64_t saved_states() noexcept {
 
 #if DIT_AMX
 /// Asks Linux to keep the tiles for this process's threads; before, an instruction of AMX ends the program.
-DIT_BODY bool may_use_tiles() noexcept {
+DIT_ONCE bool may_use_tiles() noexcept {
   constexpr long request = 0x1023, tile_data = 18;  // ARCH_REQ_XCOMP_PERM, the state's number
   return syscall(SYS_arch_prctl, request, tile_data) == 0;
 }
@@ -72,7 +72,7 @@ DIT_BODY bool may_use_tiles() noexcept {
 
 #if DIT_ARM64
 #if defined(__APPLE__)
-DIT_BODY bool has_feature(const char* key) noexcept {
+DIT_ONCE bool has_feature(const char* key) noexcept {
   int value = 0;
   std::size_t size = sizeof value;
   return sysctlbyname(key, &value, &size, nullptr, 0) == 0 && value != 0;
@@ -82,7 +82,7 @@ DIT_BODY bool has_feature(const char* key) noexcept {
 struct ArmFeatures {
   bool dot = false, bf16 = false, i8mm = false;
 };
-DIT_BODY ArmFeatures arm_features() noexcept {
+DIT_ONCE ArmFeatures arm_features() noexcept {
 #if defined(__linux__)
   constexpr unsigned long dot = 1UL << 20;                     // AT_HWCAP
   constexpr unsigned long i8mm = 1UL << 13, bf16 = 1UL << 14;  // AT_HWCAP2
@@ -98,7 +98,7 @@ DIT_BODY ArmFeatures arm_features() noexcept {
 #endif
 
 /// The machine's instruction sets, bit i for Isa i.
-DIT_BODY std::uint32_t detect_isas() noexcept {
+DIT_ONCE std::uint32_t detect_isas() noexcept {
   const auto bit = [](Isa isa) { return 1u << static_cast<unsigned>(isa); };
   std::uint32_t found = bit(Isa::portable);
 #if DIT_X86
@@ -133,14 +133,14 @@ DIT_BODY std::uint32_t detect_isas() noexcept {
 #endif
   return found;
 }
-DIT_BODY std::uint32_t isas() noexcept {
+DIT_ONCE std::uint32_t isas() noexcept {
   static const std::uint32_t found = detect_isas();
   return found;
 }
 
 }  // namespace detail
 
-DIT_BODY Isa best_isa() noexcept {
+DIT_ONCE Isa best_isa() noexcept {
   Isa best = Isa::portable;
   for (const Isa isa : all_isas) {
     if (detail::isas() >> static_cast<unsigned>(isa) & 1u) best = isa;
@@ -148,9 +148,9 @@ DIT_BODY Isa best_isa() noexcept {
   return best;
 }
 
-DIT_BODY bool supports(Isa isa) noexcept { return detail::isas() >> static_cast<unsigned>(isa) & 1u; }
+DIT_ONCE bool supports(Isa isa) noexcept { return detail::isas() >> static_cast<unsigned>(isa) & 1u; }
 
-DIT_BODY Isa isa_named(std::string_view text) {
+DIT_ONCE Isa isa_named(std::string_view text) {
   std::string known;
   for (const Isa isa : all_isas) {
     known += known.empty() ? "" : ", ";
@@ -164,7 +164,7 @@ DIT_BODY Isa isa_named(std::string_view text) {
               "no instruction set is called '" + std::string(text) + "'; DIT_ISA takes one of " + known);
 }
 
-DIT_BODY Isa active_isa() {
+DIT_ONCE Isa active_isa() {
   static const Isa isa = [] {
     const char* asked = std::getenv("DIT_ISA");  // NOLINT(concurrency-mt-unsafe)
     return asked && *asked ? isa_named(asked) : best_isa();
