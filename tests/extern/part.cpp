@@ -7,20 +7,20 @@
 #include "dit/core/random.hpp"
 #include "dit/io/load.hpp"
 #include "dit/io/save.hpp"
-#include "dit/nn/mlp.hpp"
+#include "dit/nn/linear.hpp"
 
 /// What a module computes that was written to a file and read from it.
 std::vector<float> DIT_PART(int seed) {
-  using Module = dit::Mlp<24, 96, 24>;
+  using Module = dit::Linear<24, 40>;
   dit::TorchGenerator generator(static_cast<std::uint64_t>(seed));
   Module written;
   dit::fill(written, [&](const auto&, const auto&) { return [&] { return 0.1 * generator.normal(); }; });
   const auto read = dit::load_from_memory<Module>(dit::save_to_memory(written));
 
-  std::vector<float> x(3 * 24), y(x.size());
+  std::vector<float> x(3 * 24), y(3 * 40);
   dit::randn(x, generator);
   dit::Workspace workspace(2);
-  dit::store(dit::Tokens<float, 24>{y.data(), 1, 3}, read(dit::Tokens<const float, 24>{x.data(), 1, 3}, workspace),
+  dit::store(dit::Tokens<float, 40>{y.data(), 1, 3}, read(dit::Tokens<const float, 24>{x.data(), 1, 3}),
              workspace);
   return y;
 }

@@ -13,6 +13,7 @@
 #endif
 
 #include "dit/core/cores.hpp"
+#include "dit/core/error.hpp"
 
 namespace dit { inline namespace DIT_ABI {
 
@@ -42,14 +43,14 @@ DIT_ONCE int cores_of_control_groups(std::string_view groups, const std::string&
     groups.remove_prefix(std::min(groups.size(), line.size() + 1));
     const std::size_t first = line.find(':'), second = line.find(':', first + 1);
     if (first == line.npos || second == line.npos) continue;
-    const std::string controllers = "," + std::string(line.substr(first + 1, second - first - 1)) + ",";
+    const std::string controllers = join({",", line.substr(first + 1, second - first - 1), ","});
     const bool unified = controllers == ",,";
     if (!unified && controllers.find(",cpu,") == controllers.npos) continue;
     for (std::string_view path = line.substr(second + 1);; path = path.substr(0, path.rfind('/'))) {
-      const std::string folder = root + (unified ? "" : "/cpu") + std::string(path == "/" ? "" : path);
-      const int cores = cores_of_quota(unified ? text_of(folder + "/cpu.max")
-                                               : text_of(folder + "/cpu.cfs_quota_us") + " " +
-                                                     text_of(folder + "/cpu.cfs_period_us"));
+      const std::string folder = join({root, unified ? "" : "/cpu", path == "/" ? "" : path});
+      const int cores = cores_of_quota(unified ? text_of(join({folder, "/cpu.max"}))
+                                               : join({text_of(join({folder, "/cpu.cfs_quota_us"})), " ",
+                                                       text_of(join({folder, "/cpu.cfs_period_us"}))}));
       if (cores > 0 && (least == 0 || cores < least)) least = cores;
       if (path.find('/') == path.npos) break;  // that was the outermost
     }

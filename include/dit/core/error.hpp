@@ -2,12 +2,13 @@
 /// One exception type for everything that a file, an argument or a config can do wrong.
 
 #include <cstdint>
+#include <initializer_list>
 #include <new>
 #include <optional>
 #include <stdexcept>
 #include <string>
 #include <string_view>
-#include <utility>
+#include <type_traits>
 
 #include "dit/version.hpp"
 
@@ -63,8 +64,34 @@ class Error : public std::runtime_error {
 };
 
 namespace detail {
-[[noreturn]] void throw_error(errc code, std::string_view sentence);
-[[noreturn]] void throw_out_of_memory_for(const char* what);
+
+/// A part of a sentence: a text that lives until the sentence is put together, or a whole number.
+class Word {
+ public:
+  template <class T>
+  Word(const T& value) {  // NOLINT(google-explicit-constructor)
+    if constexpr (std::is_integral_v<T>) {
+      is_number_ = true;
+      if constexpr (std::is_signed_v<T>) is_negative_ = value < 0;
+      number_ = static_cast<std::uint64_t>(value);
+    } else {
+      text_ = value;
+    }
+  }
+  void append_to(std::string& sentence) const;
+
+ private:
+  std::string_view text_;
+  std::uint64_t number_ = 0;
+  bool is_number_ = false, is_negative_ = false;
+};
+
+std::string join(std::initializer_list<Word> words);
+
+/// Throws an Error. Where sentences are put together by the caller, most of what is compiled is that.
+[[noreturn]] void fail(errc code, std::initializer_list<Word> sentence, std::string_view file = {},
+                       std::string_view tensor = {}, std::optional<std::uint64_t> offset = {});
+
 }  // namespace detail
 
 /// f(), where std::bad_alloc becomes errc::out_of_memory: no memory for `what`.
@@ -73,13 +100,13 @@ decltype(auto) or_out_of_memory(const char* what, F&& f) {
   try {
     return f();
   } catch (const std::bad_alloc&) {
-    detail::throw_out_of_memory_for(what);
+    detail::fail(errc::out_of_memory, {"no memory for ", what});
   }
 }
 
 /// Throws `Error(code, sentence)` unless `condition` holds.
 inline void require(bool condition, errc code, std::string_view sentence) {
-  if (!condition) detail::throw_error(code, sentence);
+  if (!condition) detail::fail(code, {sentence});
 }
 
 }}  // namespace dit

@@ -1,28 +1,55 @@
 #pragma once
 
+#include <utility>
+
 #include "dit/core/error.hpp"
 
 namespace dit { inline namespace DIT_ABI {
 
 namespace detail {
+
+DIT_ONCE void Word::append_to(std::string& sentence) const {
+  if (!is_number_) {
+    sentence += text_;
+    return;
+  }
+  char digits[20];
+  char* first = digits + sizeof digits;
+  std::uint64_t rest = is_negative_ ? 0 - number_ : number_;
+  do {
+    *--first = static_cast<char>('0' + rest % 10);
+    rest /= 10;
+  } while (rest > 0);
+  if (is_negative_) sentence += '-';
+  sentence.append(first, static_cast<std::size_t>(digits + sizeof digits - first));
+}
+
+DIT_ONCE std::string join(std::initializer_list<Word> words) {
+  std::string sentence;
+  for (const Word& word : words) word.append_to(sentence);
+  return sentence;
+}
+
 /// What `what()` says.
 DIT_ONCE std::string compose(errc code, std::string_view sentence, const Where& where) {
-  std::string text = std::string(name(code)) + ": " + std::string(sentence);
-  std::string place;
-  const auto add = [&place](std::string_view what, const std::string& value) {
-    place += (place.empty() ? "" : ", ") + std::string(what) + " " + value;
+  std::string text = join({name(code), ": ", sentence});
+  std::string_view between = " (";
+  const auto add = [&](std::string_view what, const Word& value) {
+    for (const Word& word : {Word(between), Word(what), value}) word.append_to(text);
+    between = ", ";
   };
-  if (!where.file.empty()) add("file", where.file);
-  if (!where.tensor.empty()) add("tensor", where.tensor);
-  if (where.offset) add("byte", std::to_string(*where.offset));
-  return place.empty() ? text : text + " (" + place + ")";
+  if (!where.file.empty()) add("file ", where.file);
+  if (!where.tensor.empty()) add("tensor ", where.tensor);
+  if (where.offset) add("byte ", *where.offset);
+  if (between == ", ") text += ')';
+  return text;
 }
 
-DIT_ONCE void throw_error(errc code, std::string_view sentence) { throw Error(code, sentence); }
-
-DIT_ONCE void throw_out_of_memory_for(const char* what) {
-  throw Error(errc::out_of_memory, std::string("no memory for ") + what);
+DIT_ONCE void fail(errc code, std::initializer_list<Word> sentence, std::string_view file, std::string_view tensor,
+                   std::optional<std::uint64_t> offset) {
+  throw Error(code, join(sentence), {std::string(file), std::string(tensor), offset});
 }
+
 }  // namespace detail
 
 DIT_ONCE Error::Error(errc code, std::string_view sentence, Where where)

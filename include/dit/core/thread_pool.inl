@@ -38,8 +38,7 @@ void ThreadPool::wait_while(Condition condition, Sleep sleep) noexcept {
 
 DIT_ONCE ThreadPool::ThreadPool(int threads, const Launch& launch) {
   if (threads < 0 || threads > max_threads) {
-    throw Error(errc::bad_option,
-                "a pool has 1 to 1024 threads, or 0 for one per core; got " + std::to_string(threads));
+    detail::fail(errc::bad_option, {"a pool has 1 to 1024 threads, or 0 for one per core; got ", threads});
   }
   const int cores = available_cores();
   if (threads == 0) threads = std::min(cores, max_threads);
@@ -82,7 +81,7 @@ DIT_ONCE void ThreadPool::start(int threads, const Launch& launch) {
     claims_ = std::make_unique<Claim[]>(others + 1);
     threads_.reserve(others);
   } catch (const std::bad_alloc&) {
-    throw Error(errc::out_of_memory, "no memory for a pool of " + std::to_string(threads) + " threads");
+    detail::fail(errc::out_of_memory, {"no memory for a pool of ", threads, " threads"});
   }
   try {
     for (int i = 1; i < threads; ++i) {

@@ -37,11 +37,13 @@ struct Wanted {
   bool derived;
 };
 
-/// The rows of a piece, found in a file.
+/// Rows [first, first + count) of a tensor of a file, by its number there.
 struct Source {
   const Safetensors* file;
-  TensorInfo info;
+  std::size_t tensor;
   Index first, count;
+
+  TensorInfo info() const { return (*file)[tensor]; }
 };
 
 struct Binding {
@@ -66,9 +68,9 @@ class Binder {
 
   std::vector<Source> sources_of(const Wanted& tensor);
 
-  std::optional<Source> find(const std::string& name);
+  std::optional<Source> find(std::string_view name);
 
-  void note_copies(const std::string& pattern, const Source& read);
+  void note_copies(std::string_view pattern, const Source& read);
 
   const Checkpoint& checkpoint_;
   const std::vector<Wanted>& wanted_;

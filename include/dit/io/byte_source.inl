@@ -17,23 +17,22 @@
 namespace dit { inline namespace DIT_ABI {
 
 DIT_ONCE void detail::throw_out_of_memory(const std::filesystem::path& file) {
-  throw Error(errc::out_of_memory, "there is not enough memory", {file.string()});
+  detail::fail(errc::out_of_memory, {"there is not enough memory"}, file.string());
 }
 
 DIT_ONCE void ByteSource::read(std::uint64_t offset, void* target, std::size_t count) const {
   if (offset > size_ || count > size_ - offset) {
-    throw Error(errc::file_truncated, "the file ends before the data that it announces", {name_, "", size_});
+    detail::fail(errc::file_truncated, {"the file ends before the data that it announces"}, name_, "", size_);
   }
   auto* to = static_cast<std::byte*>(target);
   while (count > 0) {
     const std::ptrdiff_t got = read_some(offset, to, count);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) {
-      throw Error(errc::io_read, "reading failed: " + std::generic_category().message(errno),
-                  {name_, "", offset});
+      detail::fail(errc::io_read, {"reading failed: ", std::generic_category().message(errno)}, name_, "", offset);
     }
     if (got == 0)
-      throw Error(errc::file_truncated, "the file became shorter while it was read", {name_, "", offset});
+      detail::fail(errc::file_truncated, {"the file became shorter while it was read"}, name_, "", offset);
     offset += static_cast<std::uint64_t>(got);
     to += got;
     count -= static_cast<std::size_t>(got);
@@ -51,7 +50,7 @@ DIT_ONCE std::ptrdiff_t MemorySource::read_some(std::uint64_t offset, std::byte*
 
 DIT_ONCE FileSource::FileSource(const std::filesystem::path& path, std::string name, std::uint64_t size)
     : ByteSource(std::move(name), size), path_(path), stream_(path, std::ios::binary) {
-  if (!stream_) throw Error(errc::io_open, "the file cannot be opened", {this->name()});
+  if (!stream_) detail::fail(errc::io_open, {"the file cannot be opened"}, this->name());
   written_ = std::filesystem::last_write_time(path_);
 }
 
@@ -61,7 +60,7 @@ DIT_ONCE void FileSource::check_unchanged() const {
   std::error_code failed;
   if (std::filesystem::file_size(path_, failed) != size() || failed ||
       std::filesystem::last_write_time(path_, failed) != written_ || failed) {
-    throw Error(errc::file_changed, "the file changed while it was read", {name()});
+    detail::fail(errc::file_changed, {"the file changed while it was read"}, name());
   }
 }
 
@@ -81,12 +80,12 @@ DIT_ONCE std::unique_ptr<FileSource> FileSource::open(const std::filesystem::pat
   std::string name = path.string();
   std::error_code failed;
   const auto status = std::filesystem::status(path, failed);
-  if (!std::filesystem::exists(status)) throw Error(errc::io_open, "there is no such file", {std::move(name)});
+  if (!std::filesystem::exists(status)) detail::fail(errc::io_open, {"there is no such file"}, name);
   if (!std::filesystem::is_regular_file(status)) {
-    throw Error(errc::not_regular_file, "not a regular file", {std::move(name)});
+    detail::fail(errc::not_regular_file, {"not a regular file"}, name);
   }
   const std::uint64_t size = std::filesystem::file_size(path, failed);
-  if (failed) throw Error(errc::io_open, failed.message(), {std::move(name)});
+  if (failed) detail::fail(errc::io_open, {failed.message()}, name);
   (void)mapped;  // not on this system: reading gives the same result
   return std::make_unique<FileSource>(path, std::move(name), size);
 }
@@ -107,7 +106,7 @@ DIT_ONCE void FileSource::check_unchanged() const {
   struct ::stat now {};
   if (::fstat(descriptor_, &now) != 0 || static_cast<std::uint64_t>(now.st_size) != size() ||
       last_write(now) != written_) {
-    throw Error(errc::file_changed, "the file changed while it was read", {name()});
+    detail::fail(errc::file_changed, {"the file changed while it was read"}, name());
   }
 }
 
@@ -130,7 +129,7 @@ DIT_ONCE std::pair<std::int64_t, std::int64_t> FileSource::last_write(const stru
 
 DIT_ONCE void FileSource::map() {
   void* at = ::mmap(nullptr, static_cast<std::size_t>(size()), PROT_READ, MAP_PRIVATE, descriptor_, 0);
-  if (at == MAP_FAILED) throw Error(errc::io_read, "the file cannot be mapped", {name()});
+  if (at == MAP_FAILED) detail::fail(errc::io_read, {"the file cannot be mapped"}, name());
   mapping_ = static_cast<const std::byte*>(at);
 }
 
@@ -140,7 +139,7 @@ DIT_ONCE std::unique_ptr<FileSource> FileSource::open(const std::filesystem::pat
   const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (descriptor < 0) {
     const std::string reason = std::generic_category().message(errno);
-    throw Error(errc::io_open, "the file cannot be opened: " + reason, {std::move(name)});
+    detail::fail(errc::io_open, {"the file cannot be opened: ", reason}, name);
   }
   struct CloseUnlessKept {
     int descriptor;
@@ -151,9 +150,9 @@ DIT_ONCE std::unique_ptr<FileSource> FileSource::open(const std::filesystem::pat
   struct ::stat status {};
   if (::fstat(descriptor, &status) != 0) {
     const std::string reason = std::generic_category().message(errno);
-    throw Error(errc::io_open, "the file cannot be examined: " + reason, {std::move(name)});
+    detail::fail(errc::io_open, {"the file cannot be examined: ", reason}, name);
   }
-  if (!S_ISREG(status.st_mode)) throw Error(errc::not_regular_file, "not a regular file", {std::move(name)});
+  if (!S_ISREG(status.st_mode)) detail::fail(errc::not_regular_file, {"not a regular file"}, name);
   auto source = std::make_unique<FileSource>(descriptor, status, std::move(name));
   guard.descriptor = -1;
   if (mapped && source->size() > 0) source->map();

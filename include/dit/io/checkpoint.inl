@@ -24,9 +24,9 @@ class Checkpoint::IndexVisitor final : public JsonVisitor {
       place_ = Place::value;
       is_weight_map_ = text == "weight_map";
       if (is_weight_map_ && std::exchange(weight_map_seen_, true))
-        fail(errc::bad_index, "weight_map is there twice");
+        fail(errc::bad_index, {"weight_map is there twice"});
     } else {
-      if (const auto wrong = detail::wrong_with_name(text)) fail(errc::bad_name, *wrong);
+      if (const auto wrong = detail::wrong_with_name(text)) fail(errc::bad_name, {*wrong});
       tensor_ = std::move(text);
     }
   }
@@ -34,25 +34,24 @@ class Checkpoint::IndexVisitor final : public JsonVisitor {
   void scalar(JsonKind kind, std::uint64_t, std::string& text) override {
     switch (place_) {
       case Place::document:
-        fail(errc::bad_index, "the index is not an object");
+        fail(errc::bad_index, {"the index is not an object"});
       case Place::weight_map:
-        if (kind != JsonKind::string) fail(errc::bad_index, "a tensor's file is not a string");
+        if (kind != JsonKind::string) fail(errc::bad_index, {"a tensor's file is not a string"});
         return add(text);
       default:
-        if (is_weight_map_) fail(errc::bad_index, "weight_map is not an object");
+        if (is_weight_map_) fail(errc::bad_index, {"weight_map is not an object"});
         place_ = Place::top;
     }
   }
 
   bool open(JsonKind kind) override {
-    if (place_ == Place::weight_map) fail(errc::bad_index, "a tensor's file is not a string");
+    if (place_ == Place::weight_map) fail(errc::bad_index, {"a tensor's file is not a string"});
     if (place_ == Place::value && !is_weight_map_) {
       place_ = Place::top;
       return false;
     }
     if (kind != JsonKind::object) {
-      fail(errc::bad_index,
-           place_ == Place::document ? "the index is not an object" : "weight_map is not an object");
+      fail(errc::bad_index, {place_ == Place::document ? "the index is not an object" : "weight_map is not an object"});
     }
     place_ = place_ == Place::document ? Place::top : Place::weight_map;
     return true;
@@ -64,24 +63,23 @@ class Checkpoint::IndexVisitor final : public JsonVisitor {
  private:
   enum class Place { document, top, value, weight_map };
 
-  [[noreturn]] void fail(errc code, std::string_view sentence) const {
-    throw Error(code, sentence, {index_.string(), tensor_, parser_.position() - 1});
+  [[noreturn]] void fail(errc code, std::initializer_list<detail::Word> sentence) const {
+    detail::fail(code, sentence, index_.string(), tensor_, parser_.position() - 1);
   }
 
   void add(const std::string& file) {
     const std::size_t shard = shard_number(file);
     const auto tensor = shards_[shard].find(tensor_);
     if (!tensor)
-      fail(errc::tensor_missing,
-           "the index places the tensor in " + printable(file) + ", which has none of that name");
-    if (seen_[shard][*tensor]) fail(errc::duplicate_name, "the index has the tensor twice");
+      fail(errc::tensor_missing, {"the index places the tensor in ", printable(file), ", which has none of that name"});
+    if (seen_[shard][*tensor]) fail(errc::duplicate_name, {"the index has the tensor twice"});
     seen_[shard][*tensor] = true;
   }
 
   std::size_t shard_number(const std::string& file) {
     const auto known = numbers_.find(file);
     if (known != numbers_.end()) return known->second;
-    if (shards_.size() == max_shards) fail(errc::bad_index, "more than 1024 files");
+    if (shards_.size() == max_shards) fail(errc::bad_index, {"more than 1024 files"});
     shards_.push_back(Safetensors::open(safe_path(file), options_));
     seen_.emplace_back(shards_.back().size());
     numbers_[file] = shards_.size() - 1;
@@ -95,19 +93,18 @@ class Checkpoint::IndexVisitor final : public JsonVisitor {
     bool safe = !file.empty() && file.find_first_of(std::string_view("\\:\0", 3)) == std::string::npos &&
                 !relative.has_root_path();
     for (const fs::path& part : relative) safe = safe && part != "..";
-    if (!safe) fail(errc::unsafe_path, "the path " + printable(file) + " leads out of the folder");
+    if (!safe) fail(errc::unsafe_path, {"the path ", printable(file), " leads out of the folder"});
 
     const fs::path folder = index_.has_parent_path() ? index_.parent_path() : fs::path(".");
     std::error_code failed;
     const fs::path root = fs::canonical(folder, failed);
     const fs::path target = fs::canonical(folder / relative, failed);
     if (failed == std::errc::not_enough_memory) throw std::bad_alloc();
-    if (failed) fail(errc::shard_missing, "the file " + printable(file) + " is not there: " + failed.message());
+    if (failed) fail(errc::shard_missing, {"the file ", printable(file), " is not there: ", failed.message()});
     if (options_.follow_links) return target;
     const auto [end_of_root, rest] = std::mismatch(root.begin(), root.end(), target.begin(), target.end());
     if (end_of_root != root.end()) {
-      fail(errc::unsafe_path,
-           "the file " + printable(file) + " is a link out of the folder; the option follow_links allows that");
+      fail(errc::unsafe_path, {"the file ", printable(file), " is a link out of the folder; the option follow_links allows that"});
     }
     return target;
   }
@@ -148,19 +145,16 @@ DIT_ONCE std::filesystem::path Checkpoint::in_folder(const std::filesystem::path
     std::error_code ignored;
     if (std::filesystem::exists(folder / file, ignored)) return folder / file;
   }
-  throw Error(
-      errc::not_regular_file,
-      "the folder holds neither model.safetensors nor diffusion_pytorch_model.safetensors nor an index of them",
-      {folder.string()});
+  detail::fail(errc::not_regular_file, {"the folder holds neither model.safetensors nor diffusion_pytorch_model.safetensors nor an index of them"}, folder.string());
 }
 
 DIT_ONCE void Checkpoint::open_index(const std::filesystem::path& path, const OpenOptions& options) {
   const auto source = FileSource::open(path);
-  if (source->size() > max_header) throw Error(errc::bad_index, "the index is larger than 100 MB", {path.string()});
+  if (source->size() > max_header) detail::fail(errc::bad_index, {"the index is larger than 100 MB"}, path.string());
   JsonParser parser(*source, 0, source->size(), {errc::bad_index, errc::bad_index, errc::bad_index});
   IndexVisitor visitor(parser, path, options, shards_);
   parser.run(visitor);
-  if (!visitor.weight_map_seen()) throw Error(errc::bad_index, "the index has no weight_map", {path.string()});
+  if (!visitor.weight_map_seen()) detail::fail(errc::bad_index, {"the index has no weight_map"}, path.string());
 
   std::vector<std::string_view> names;
   for (const Safetensors& shard : shards_) {
@@ -169,7 +163,7 @@ DIT_ONCE void Checkpoint::open_index(const std::filesystem::path& path, const Op
   std::sort(names.begin(), names.end());
   const auto twice = std::adjacent_find(names.begin(), names.end());
   if (twice != names.end()) {
-    throw Error(errc::duplicate_name, "two files have the same tensor", {path.string(), std::string(*twice), {}});
+    detail::fail(errc::duplicate_name, {"two files have the same tensor"}, path.string(), *twice);
   }
 }
 

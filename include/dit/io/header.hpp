@@ -3,14 +3,12 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <limits>
 #include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "dit/io/dtype.hpp"
@@ -65,14 +63,19 @@ class TensorTable {
   /// The number of the tensor with this name, after sort().
   std::optional<std::size_t> find(std::string_view name) const;
 
-  /// The tensors' numbers in the order of their bytes.
-  std::vector<std::uint32_t> in_file_order() const;
-  std::pair<std::uint64_t, std::uint64_t> range(std::size_t i) const;
+  /// One tensor after another in the order of their bytes: f(name, begin, end).
+  template <class F>
+  void for_each_in_file_order(F&& f) const {
+    for (const char* const record : in_file_order()) f(name_of(record), begin_of(record), end_of(record));
+  }
 
  private:
+  std::vector<const char*> in_file_order() const;
   static std::string_view name_of(const char* record);
+  static std::uint64_t begin_of(const char* record);
+  static std::uint64_t end_of(const char* record);
 
-  std::deque<const char*> records_;
+  std::vector<const char*> records_;
   std::vector<std::unique_ptr<char[]>> chunks_;
   char* next_ = nullptr;
   std::size_t room_ = 0;

@@ -22,9 +22,9 @@ DIT_ONCE std::optional<std::uint64_t> byte_size(const std::vector<std::uint64_t>
 DIT_ONCE std::optional<std::string> wrong_with_name(std::string_view name) {
   const auto is_control = [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; };
   if (name.empty()) return "a tensor's name is empty";
-  if (name.size() > max_name) return "a tensor's name is longer than 4096 bytes: " + printable(name);
+  if (name.size() > max_name) return join({"a tensor's name is longer than 4096 bytes: ", printable(name)});
   if (std::any_of(name.begin(), name.end(), is_control)) {
-    return "a tensor's name has a control character: " + printable(name);
+    return join({"a tensor's name has a control character: ", printable(name)});
   }
   return std::nullopt;
 }
@@ -35,13 +35,21 @@ DIT_ONCE std::string_view TensorTable::name_of(const char* record) {
   return {record + 18, length};
 }
 
+DIT_ONCE std::uint64_t TensorTable::begin_of(const char* record) {
+  std::uint64_t byte = 0;
+  std::memcpy(&byte, record, 8);
+  return byte;
+}
+
+DIT_ONCE std::uint64_t TensorTable::end_of(const char* record) { return begin_of(record + 8); }
+
 DIT_ONCE std::string_view TensorTable::name(std::size_t i) const { return name_of(records_[i]); }
 
 DIT_ONCE TensorInfo TensorTable::operator[](std::size_t i) const {
   const char* const record = records_[i];
   TensorInfo info;
-  std::memcpy(&info.begin, record, 8);
-  std::memcpy(&info.end, record + 8, 8);
+  info.begin = begin_of(record);
+  info.end = end_of(record);
   info.name = name_of(record);
   const char* from = record + 18 + info.name.size();
   info.dtype = static_cast<DType>(*from++);
@@ -87,33 +95,39 @@ DIT_ONCE void TensorTable::add(const TensorInfo& info) {
   room_ -= bytes;
 }
 
+/// Sorts records, one comparison for all reasons.
+DIT_ONCE void sort_records(std::vector<const char*>& records, bool (*less)(const char* a, const char* b)) {
+  std::sort(records.begin(), records.end(), less);
+}
+
 DIT_ONCE std::optional<std::string> TensorTable::sort() {
-  std::sort(records_.begin(), records_.end(), [](auto a, auto b) { return name_of(a) < name_of(b); });
-  const auto twice = std::adjacent_find(records_.begin(), records_.end(),
-                                        [](auto a, auto b) { return name_of(a) == name_of(b); });
-  if (twice == records_.end()) return std::nullopt;
-  return std::string(name_of(*twice));
+  sort_records(records_, [](const char* a, const char* b) { return name_of(a) < name_of(b); });
+  for (std::size_t i = 1; i < records_.size(); ++i) {
+    if (name(i - 1) == name(i)) return std::string(name(i));
+  }
+  return std::nullopt;
 }
 
 DIT_ONCE std::optional<std::size_t> TensorTable::find(std::string_view name) const {
-  const auto at = std::lower_bound(records_.begin(), records_.end(), name,
-                                   [](auto a, std::string_view b) { return name_of(a) < b; });
-  if (at == records_.end() || name_of(*at) != name) return std::nullopt;
-  return static_cast<std::size_t>(at - records_.begin());
+  std::size_t first = 0, end = records_.size();
+  while (first < end) {
+    const std::size_t middle = first + (end - first) / 2;
+    if (name_of(records_[middle]) < name) {
+      first = middle + 1;
+    } else {
+      end = middle;
+    }
+  }
+  if (first == records_.size() || name_of(records_[first]) != name) return std::nullopt;
+  return first;
 }
 
-DIT_ONCE std::vector<std::uint32_t> TensorTable::in_file_order() const {
-  std::vector<std::uint32_t> order(size());
-  for (std::size_t i = 0; i < order.size(); ++i) order[i] = static_cast<std::uint32_t>(i);
-  std::sort(order.begin(), order.end(), [this](auto a, auto b) { return range(a) < range(b); });
+DIT_ONCE std::vector<const char*> TensorTable::in_file_order() const {
+  std::vector<const char*> order = records_;
+  sort_records(order, [](const char* a, const char* b) {
+    return begin_of(a) != begin_of(b) ? begin_of(a) < begin_of(b) : end_of(a) < end_of(b);
+  });
   return order;
-}
-
-DIT_ONCE std::pair<std::uint64_t, std::uint64_t> TensorTable::range(std::size_t i) const {
-  std::pair<std::uint64_t, std::uint64_t> bytes;
-  std::memcpy(&bytes.first, records_[i], 8);
-  std::memcpy(&bytes.second, records_[i] + 8, 8);
-  return bytes;
 }
 
 }}}  // namespace dit::detail

@@ -34,11 +34,11 @@ class HeaderVisitor final : public JsonVisitor {
   void scalar(JsonKind kind, std::uint64_t number, std::string& text) override {
     switch (place_) {
       case Place::value:
-        fail(errc::bad_entry, "a tensor's entry is not an object");
+        fail(errc::bad_entry, {"a tensor's entry is not an object"});
       case Place::metadata_value:
-        fail(errc::bad_metadata, "__metadata__ is not an object");
+        fail(errc::bad_metadata, {"__metadata__ is not an object"});
       case Place::pair:
-        if (kind != JsonKind::string) fail(errc::bad_metadata, "a value in __metadata__ is not a string");
+        if (kind != JsonKind::string) fail(errc::bad_metadata, {"a value in __metadata__ is not a string"});
         count_metadata(text);
         metadata_[std::move(key_)] = text;
         place_ = Place::metadata;
@@ -60,26 +60,26 @@ class HeaderVisitor final : public JsonVisitor {
         place_ = Place::top;
         return true;
       case Place::value:
-        if (!object) fail(errc::bad_entry, "a tensor's entry is not an object");
+        if (!object) fail(errc::bad_entry, {"a tensor's entry is not an object"});
         place_ = Place::entry;
         return true;
       case Place::metadata_value:
-        if (!object) fail(errc::bad_metadata, "__metadata__ is not an object");
+        if (!object) fail(errc::bad_metadata, {"__metadata__ is not an object"});
         place_ = Place::metadata;
         return true;
       case Place::pair:
-        fail(errc::bad_metadata, "a value in __metadata__ is not a string");
+        fail(errc::bad_metadata, {"a value in __metadata__ is not a string"});
       case Place::field:
         if (field_ == Field::unknown) {
           place_ = Place::entry;
           return false;
         }
-        if (field_ == Field::dtype) fail(errc::unknown_dtype, "dtype is not a string");
-        if (object) fail(field_code(), std::string(field_name()) + " is not an array");
+        if (field_ == Field::dtype) fail(errc::unknown_dtype, {"dtype is not a string"});
+        if (object) fail(field_code(), {field_name(), " is not an array"});
         place_ = field_ == Field::shape ? Place::shape : Place::offsets;
         return true;
       default:
-        fail(field_code(), std::string(field_name()) + " is nested");
+        fail(field_code(), {field_name(), " is nested"});
     }
   }
 
@@ -90,7 +90,7 @@ class HeaderVisitor final : public JsonVisitor {
         return;
       case Place::offsets:
         if (offsets_ != 2) {
-          fail(errc::bad_offsets, "data_offsets has " + std::to_string(offsets_) + " numbers where 2 are expected");
+          fail(errc::bad_offsets, {"data_offsets has ", offsets_, " numbers where 2 are expected"});
         }
         place_ = Place::entry;
         return;
@@ -133,8 +133,8 @@ class HeaderVisitor final : public JsonVisitor {
   enum class Place { document, top, value, entry, field, shape, offsets, metadata_value, metadata, pair };
   enum class Field { dtype, shape, offsets, unknown };
 
-  [[noreturn]] void fail(errc code, std::string_view sentence) const {
-    throw Error(code, sentence, {file_, info_.name, parser_.position() - 1});
+  [[noreturn]] void fail(errc code, std::initializer_list<Word> sentence) const {
+    detail::fail(code, sentence, file_, info_.name, parser_.position() - 1);
   }
   errc field_code() const { return field_ == Field::shape ? errc::bad_shape : errc::bad_offsets; }
   std::string_view field_name() const { return field_ == Field::shape ? "shape" : "data_offsets"; }
@@ -142,13 +142,13 @@ class HeaderVisitor final : public JsonVisitor {
   void begin_value(std::string& text) {
     info_ = {};
     if (text == "__metadata__") {
-      if (std::exchange(metadata_seen_, true)) fail(errc::duplicate_name, "__metadata__ is there twice");
+      if (std::exchange(metadata_seen_, true)) fail(errc::duplicate_name, {"__metadata__ is there twice"});
       place_ = Place::metadata_value;
       return;
     }
-    if (const auto wrong = wrong_with_name(text)) fail(errc::bad_name, *wrong);
+    if (const auto wrong = wrong_with_name(text)) fail(errc::bad_name, {*wrong});
     if (table_.size() == max_tensors) {
-      fail(errc::too_many_tensors, "more than " + std::to_string(max_tensors) + " tensors");
+      fail(errc::too_many_tensors, {"more than ", max_tensors, " tensors"});
     }
     info_.name = std::move(text);
     seen_[0] = seen_[1] = seen_[2] = false;
@@ -157,16 +157,16 @@ class HeaderVisitor final : public JsonVisitor {
 
   void begin_pair(std::string& text) {
     count_metadata(text);
-    if (metadata_.size() == max_metadata_pairs) fail(errc::bad_metadata, "__metadata__ has too many pairs");
+    if (metadata_.size() == max_metadata_pairs) fail(errc::bad_metadata, {"__metadata__ has too many pairs"});
     if (metadata_.count(text) != 0)
-      fail(errc::duplicate_field, "__metadata__ has the key " + printable(text) + " twice");
+      fail(errc::duplicate_field, {"__metadata__ has the key ", printable(text), " twice"});
     key_ = std::move(text);
     place_ = Place::pair;
   }
   void count_metadata(const std::string& text) {
     metadata_bytes_ += text.size();
     if (metadata_bytes_ > max_metadata) {
-      fail(errc::bad_metadata, "__metadata__ is larger than " + std::to_string(max_metadata) + " bytes");
+      fail(errc::bad_metadata, {"__metadata__ is larger than ", max_metadata, " bytes"});
     }
   }
 
@@ -177,9 +177,9 @@ class HeaderVisitor final : public JsonVisitor {
                                       : Field::unknown;
     if (field_ != Field::unknown) {
       if (std::exchange(seen_[static_cast<int>(field_)], true))
-        fail(errc::duplicate_field, text + " is there twice");
+        fail(errc::duplicate_field, {text, " is there twice"});
     } else if (!unknown_fields_) {
-      fail(errc::unknown_field, "the entry has an unknown field " + printable(text));
+      fail(errc::unknown_field, {"the entry has an unknown field ", printable(text)});
     }
     offsets_ = field_ == Field::offsets ? 0 : offsets_;
     place_ = Place::field;
@@ -187,27 +187,27 @@ class HeaderVisitor final : public JsonVisitor {
 
   void field_scalar(JsonKind kind, const std::string& text) {
     if (field_ == Field::dtype) {
-      if (kind != JsonKind::string) fail(errc::unknown_dtype, "dtype is not a string");
+      if (kind != JsonKind::string) fail(errc::unknown_dtype, {"dtype is not a string"});
       const auto dtype = dtype_from_name(text);
-      if (!dtype) fail(errc::unknown_dtype, "the dtype " + printable(text) + " is not one of safetensors'");
+      if (!dtype) fail(errc::unknown_dtype, {"the dtype ", printable(text), " is not one of safetensors'"});
       info_.dtype = *dtype;
     } else if (field_ != Field::unknown) {
-      fail(field_code(), std::string(field_name()) + " is not an array");
+      fail(field_code(), {field_name(), " is not an array"});
     }
     place_ = Place::entry;
   }
 
   void array_scalar(JsonKind kind, std::uint64_t number) {
-    if (kind == JsonKind::negative) fail(field_code(), std::string(field_name()) + " has a negative number");
+    if (kind == JsonKind::negative) fail(field_code(), {field_name(), " has a negative number"});
     if (kind != JsonKind::whole) {
-      fail(errc::bad_integer, std::string(field_name()) + " has an element that is no decimal number of 64 bits");
+      fail(errc::bad_integer, {field_name(), " has an element that is no decimal number of 64 bits"});
     }
     if (place_ == Place::shape) {
-      if (info_.shape.size() == max_rank) fail(errc::bad_rank, "the rank is above " + std::to_string(max_rank));
+      if (info_.shape.size() == max_rank) fail(errc::bad_rank, {"the rank is above ", max_rank});
       info_.shape.push_back(number);
     } else {
       if (offsets_ < 2) (offsets_ == 0 ? info_.begin : info_.end) = number;
-      if (++offsets_ > 2) fail(errc::bad_offsets, "data_offsets has more than 2 numbers");
+      if (++offsets_ > 2) fail(errc::bad_offsets, {"data_offsets has more than 2 numbers"});
     }
   }
 
@@ -215,18 +215,15 @@ class HeaderVisitor final : public JsonVisitor {
     for (const Field field : {Field::dtype, Field::shape, Field::offsets}) {
       if (seen_[static_cast<int>(field)]) continue;
       field_ = field;
-      fail(errc::missing_field, "the entry has no " + std::string(field == Field::dtype ? "dtype" : field_name()));
+      fail(errc::missing_field, {"the entry has no ", field == Field::dtype ? "dtype" : field_name()});
     }
     const auto bytes = byte_size(info_.shape, info_.dtype);
-    if (!bytes) fail(errc::size_overflow, "the shape " + to_string(info_.shape) + " has more than 2^64 bits");
+    if (!bytes) fail(errc::size_overflow, {"the shape ", to_string(info_.shape), " has more than 2^64 bits"});
     if (info_.begin > info_.end) {
-      fail(errc::bad_offsets, "data_offsets [" + std::to_string(info_.begin) + ", " + std::to_string(info_.end) +
-                                  "] end before they begin");
+      fail(errc::bad_offsets, {"data_offsets [", info_.begin, ", ", info_.end, "] end before they begin"});
     }
     if (info_.end - info_.begin != *bytes) {
-      fail(errc::size_mismatch, "the shape " + to_string(info_.shape) + " of " + std::string(name(info_.dtype)) +
-                                    " takes " + std::to_string(*bytes) + " bytes, data_offsets give " +
-                                    std::to_string(info_.end - info_.begin));
+      fail(errc::size_mismatch, {"the shape ", to_string(info_.shape), " of ", name(info_.dtype), " takes ", *bytes, " bytes, data_offsets give ", info_.end - info_.begin});
     }
     table_.add(info_);
     place_ = Place::top;

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -56,7 +57,7 @@ class JsonParser {
 
   void run(JsonVisitor& visitor);
 
-  [[noreturn]] void fail(errc code, std::string_view sentence) const;
+  [[noreturn]] void fail(errc code, std::initializer_list<detail::Word> sentence) const;
 
  private:
   static constexpr std::size_t chunk = std::size_t{1} << 16;

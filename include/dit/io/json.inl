@@ -23,7 +23,7 @@ DIT_ONCE std::string one_line(std::string_view text, std::size_t longest) {
   return text.size() > longest ? line + "..." : line;
 }
 
-DIT_ONCE std::string printable(std::string_view text) { return "\"" + one_line(text, 96) + "\""; }
+DIT_ONCE std::string printable(std::string_view text) { return detail::join({"\"", one_line(text, 96), "\""}); }
 
 /// JSON's grammar, over the words that nlohmann's lexer finds. It calls itself for a value in a value, which on_open
 /// bounds.
@@ -115,24 +115,19 @@ class JsonParser::Grammar {
   /// In nlohmann's words.
   [[noreturn]] void fail(Token expected, const char* what) const {
     const auto position = lexer_.get_position();
-    std::string sentence = "parse error at line " + std::to_string(position.lines_read + 1) + ", column " +
-                           std::to_string(position.chars_read_current_line) + ": syntax error while parsing " + what +
-                           " - ";
-    if (token_ == Token::parse_error) {
-      sentence += std::string(lexer_.get_error_message()) + "; last read: '" + lexer_.get_token_string() + "'";
-    } else {
-      sentence += std::string("unexpected ") + Lexer::token_type_name(token_);
-    }
-    if (expected != Token::uninitialized) sentence += std::string("; expected ") + Lexer::token_type_name(expected);
-    parser_.fail(parser_.codes_.malformed, one_line(sentence, 240));
+    const bool is_read = token_ != Token::parse_error, is_expected = expected != Token::uninitialized;
+    const std::string sentence = detail::join(
+        {"parse error at line ", position.lines_read + 1, ", column ", position.chars_read_current_line,
+         ": syntax error while parsing ", what, " - ", is_read ? "unexpected " : lexer_.get_error_message(),
+         is_read ? Lexer::token_type_name(token_) : "; last read: '", is_read ? "" : lexer_.get_token_string(),
+         is_read ? "" : "'", is_expected ? "; expected " : "", is_expected ? Lexer::token_type_name(expected) : ""});
+    parser_.fail(parser_.codes_.malformed, {one_line(sentence, 240)});
   }
 
   [[noreturn]] void fail_overflow() const {
     const std::string number = lexer_.get_token_string();
-    if (parser_.skipping_ == 0) {
-      parser_.fail(parser_.visitor_->bad_number(), printable(number) + " is out of range");
-    }
-    parser_.fail(parser_.codes_.malformed, one_line("number overflow parsing '" + number + "'", 240));
+    if (parser_.skipping_ == 0) parser_.fail(parser_.visitor_->bad_number(), {printable(number), " is out of range"});
+    parser_.fail(parser_.codes_.malformed, {one_line(detail::join({"number overflow parsing '", number, "'"}), 240)});
   }
 
   JsonParser& parser_;
@@ -153,8 +148,8 @@ DIT_ONCE void JsonParser::run(JsonVisitor& visitor) {
   Grammar(*this).document();
 }
 
-DIT_ONCE void JsonParser::fail(errc code, std::string_view sentence) const {
-  throw Error(code, sentence, {source_.name(), "", position() == 0 ? 0 : position() - 1});
+DIT_ONCE void JsonParser::fail(errc code, std::initializer_list<detail::Word> sentence) const {
+  detail::fail(code, sentence, source_.name(), "", position() == 0 ? 0 : position() - 1);
 }
 
 DIT_ONCE bool JsonParser::fill() {
@@ -182,12 +177,12 @@ DIT_ONCE int JsonParser::next_byte() {
 
 DIT_ONCE void JsonParser::check_utf8(unsigned char c) {
   if (continuations_ > 0) {
-    if (c < lowest_ || c > highest_) fail(codes_.not_utf8, "not UTF-8");
+    if (c < lowest_ || c > highest_) fail(codes_.not_utf8, {"not UTF-8"});
     --continuations_;
     lowest_ = 0x80;
     highest_ = 0xbf;
   } else if (c >= 0x80) {
-    if (c < 0xc2 || c > 0xf4) fail(codes_.not_utf8, "not UTF-8");
+    if (c < 0xc2 || c > 0xf4) fail(codes_.not_utf8, {"not UTF-8"});
     continuations_ = c < 0xe0 ? 1 : c < 0xf0 ? 2 : 3;
     lowest_ = c == 0xe0 ? 0xa0 : c == 0xf0 ? 0x90 : 0x80;
     highest_ = c == 0xed ? 0x9f : c == 0xf4 ? 0x8f : 0xbf;
@@ -197,7 +192,7 @@ DIT_ONCE void JsonParser::check_utf8(unsigned char c) {
 DIT_ONCE void JsonParser::check_string(unsigned char c) {
   if (++length_ > max_json_string) {
     fail(skipping_ > 0 ? codes_.malformed : visitor_->long_string(),
-         "a string is longer than " + std::to_string(max_json_string) + " bytes");
+         {"a string is longer than ", max_json_string, " bytes"});
   }
   if (hex_digits_ > 0) {
     const unsigned digit = c <= '9' ? c - '0' : (c | 0x20U) - 'a' + 10;  // the lexer refuses what is no digit
@@ -209,32 +204,32 @@ DIT_ONCE void JsonParser::check_string(unsigned char c) {
       hex_digits_ = 4;
       unit_ = 0;
     } else if (half_pair_) {
-      fail(codes_.not_utf8, "half a surrogate pair");
+      fail(codes_.not_utf8, {"half a surrogate pair"});
     }
   } else if (c == '\\') {
     escaped_ = true;
   } else {
-    if (half_pair_) fail(codes_.not_utf8, "half a surrogate pair");
+    if (half_pair_) fail(codes_.not_utf8, {"half a surrogate pair"});
     in_string_ = c != '"';
   }
 }
 
 DIT_ONCE void JsonParser::check_surrogate() {
   const bool first = unit_ >= 0xd800 && unit_ < 0xdc00, second = unit_ >= 0xdc00 && unit_ < 0xe000;
-  if (half_pair_ != second) fail(codes_.not_utf8, "half a surrogate pair");
+  if (half_pair_ != second) fail(codes_.not_utf8, {"half a surrogate pair"});
   half_pair_ = first;
 }
 
 DIT_ONCE void JsonParser::check_outside(unsigned char c) {
   const bool digit = c >= '0' && c <= '9';
   if (digit && number_ == Number::zero) {
-    fail(skipping_ > 0 ? codes_.malformed : visitor_->bad_number(), "a number begins with a needless zero");
+    fail(skipping_ > 0 ? codes_.malformed : visitor_->bad_number(), {"a number begins with a needless zero"});
   }
   if (c == '"') {
     in_string_ = true;
     length_ = 0;
   } else if (c < 0x20 && c != '\t' && c != '\n' && c != '\r') {
-    fail(codes_.malformed, "a control character between the values");
+    fail(codes_.malformed, {"a control character between the values"});
   }
   if (digit && number_ == Number::none) {
     number_ = c == '0' ? Number::zero : Number::some;
@@ -255,7 +250,7 @@ DIT_ONCE void JsonParser::on_key(std::string& name) {
 
 DIT_ONCE void JsonParser::on_open(JsonKind kind) {
   if (++depth_ > max_json_depth) {
-    fail(codes_.too_deep, "values are nested deeper than " + std::to_string(max_json_depth));
+    fail(codes_.too_deep, {"values are nested deeper than ", max_json_depth});
   }
   if (skipping_ > 0) {
     ++skipping_;

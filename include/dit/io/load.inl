@@ -57,10 +57,7 @@ DIT_ONCE void load(void* model, const LoadedModel& type, const Checkpoint& check
   std::size_t bytes = 0;
   for (const auto& p : list.parameters) bytes += p.type->bytes;
   if (options.memory_limit && bytes > *options.memory_limit) {
-    throw Error(errc::out_of_memory,
-                "the weights take " + std::to_string(bytes) + " bytes, and the limit is " +
-                    std::to_string(*options.memory_limit),
-                {checkpoint.name()});
+    detail::fail(errc::out_of_memory, {"the weights take ", bytes, " bytes, and the limit is ", *options.memory_limit}, checkpoint.name());
   }
   if (options.check_copies) {
     for (const auto& copies : binding.copies) check_copies(copies);

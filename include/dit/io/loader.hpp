@@ -17,13 +17,21 @@ inline constexpr bool is_packed = requires(const P& p) {
   p.packed();
 };
 
+/// Rows of a tensor as numbers; non_finite_weight if asked to check them.
+template <class Number>
+void read_rows(const Source& source, Index first, Index rows, void* values, bool check_finite);
+
 /// What loading has to know of a type of parameters, and does with one of them behind a pointer, so that all else is
 /// compiled once for every shape of a model.
 struct LoadedType {
   std::span<const Index> shape;
   Index row_size;
   std::size_t bytes;       ///< that one takes once loaded
-  DType number, unpacked;  ///< what rows may be given as
+  std::size_t number_bytes;
+  /// Reads rows of it, as what they may be given as: numbers, or `unpacked` ones.
+  using Read = void(const Source& source, Index first, Index rows, void* values, bool check_finite);
+  Read* read;
+  Read* read_unpacked = nullptr;
   /// Of a packed weight: memory, then rows.
   void (*allocate)(void* parameter) = nullptr;
   void (*set_rows)(void* parameter, Index row, Index count, const void* values, bool unpacked) = nullptr;
@@ -34,10 +42,11 @@ struct LoadedType {
 template <class P>
 constexpr LoadedType make_loaded_type() {
   using Number = real<typename P::scalar>;
-  LoadedType type{P::shape, P::row_size, 0, dtype_of<Number>, dtype_of<typename P::Unpacked>};
+  LoadedType type{P::shape, P::row_size, 0, sizeof(Number), read_rows<Number>};
   if constexpr (is_packed<P>) {
     using Packed = std::remove_cvref_t<decltype(std::declval<const P&>().packed())>;
     type.bytes = Packed::bytes(P::rows, P::row_size);
+    type.read_unpacked = read_rows<typename P::Unpacked>;
     type.allocate = [](void* parameter) { static_cast<P*>(parameter)->allocate_to_set_rows(); };
     type.set_rows = [](void* parameter, Index row, Index count, const void* values, bool unpacked) {
       P& p = *static_cast<P*>(parameter);
@@ -83,7 +92,6 @@ class Loader {
 
   void read_packed(const Job& job, Index first, Index count, Scratch& scratch) const;
   void read_plain(const Job& job, Index first, Index count) const;
-  void read(const Job& job, const Source& source, Index first, Index rows, DType as, void* values) const;
 
   Executor& executor_;
   bool check_finite_;

@@ -54,7 +54,7 @@ DIT_ONCE void Loader::read_packed(const Job& job, Index first, Index count, Scra
   /// loading may take beside a tensor, since a conversion or a convolution's other order takes some as well.
   constexpr Index cached_bytes = Index{1} << 18, all_bytes = Index{1} << 22;
   const LoadedType& type = *job.type;
-  const Index row_bytes = std::max<Index>(1, type.row_size * static_cast<Index>(bits(type.number) / 8));
+  const Index row_bytes = std::max<Index>(1, type.row_size * static_cast<Index>(type.number_bytes));
   const Index strips = std::max<Index>(1, cached_bytes / row_bytes / strip_width);
   const Index affordable = std::max<Index>(1, all_bytes / executor_.strands() / row_bytes);
   const Index at_once = std::min({strips * strip_width, affordable, count});
@@ -63,8 +63,9 @@ DIT_ONCE void Loader::read_packed(const Job& job, Index first, Index count, Scra
     for_each_piece(*job.sources, first + done, std::min(at_once, count - done),
                    [&](const Source& source, Index from, Index row, Index rows) {
                      // Kernels round fastest from floats, which F16 becomes on its way.
-                     const bool unpacked = source.info.dtype != DType::F32 && source.info.dtype != DType::F16;
-                     read(job, source, from, rows, unpacked ? type.unpacked : type.number, scratch.data());
+                     const DType stored = source.info().dtype;
+                     const bool unpacked = stored != DType::F32 && stored != DType::F16;
+                     (unpacked ? type.read_unpacked : type.read)(source, from, rows, scratch.data(), check_finite_);
                      type.set_rows(job.parameter, row, rows, scratch.data(), unpacked);
                    });
   }
@@ -73,22 +74,29 @@ DIT_ONCE void Loader::read_packed(const Job& job, Index first, Index count, Scra
 DIT_ONCE void Loader::read_plain(const Job& job, Index first, Index count) const {
   const LoadedType& type = *job.type;
   auto* const numbers = static_cast<std::byte*>(type.numbers(job.parameter));
-  const Index row_bytes = type.row_size * static_cast<Index>(bits(type.number) / 8);
+  const Index row_bytes = type.row_size * static_cast<Index>(type.number_bytes);
   for_each_piece(*job.sources, first, count, [&](const Source& source, Index from, Index row, Index rows) {
-    read(job, source, from, rows, type.number, numbers + row * row_bytes);
+    type.read(source, from, rows, numbers + row * row_bytes, check_finite_);
   });
 }
 
-DIT_ONCE void Loader::read(const Job& job, const Source& source, Index first, Index rows, DType as,
-                             void* values) const {
-  with_stored_type(as, [&]<class Number>(Number) {
-    auto* const numbers = static_cast<Number*>(values);
-    source.file->read_rows(source.info, static_cast<std::uint64_t>(first), static_cast<std::uint64_t>(rows), numbers);
-    if (check_finite_ && !all_finite(numbers, static_cast<std::size_t>(rows * job.type->row_size))) {
-      throw Error(errc::non_finite_weight, "the tensor has a NaN or an infinity",
-                  {source.file->file(), source.info.name, {}});
-    }
-  });
+template <class Number>
+void read_rows(const Source& source, Index first, Index rows, void* values, bool check_finite) {
+  const TensorInfo info = source.info();
+  auto* const numbers = static_cast<Number*>(values);
+  source.file->read_rows(info, static_cast<std::uint64_t>(first), static_cast<std::uint64_t>(rows), numbers);
+  if (!check_finite) return;
+  Index count = rows;
+  for (std::size_t axis = 1; axis < info.shape.size(); ++axis) count *= static_cast<Index>(info.shape[axis]);
+  if (all_finite(numbers, static_cast<std::size_t>(count))) return;
+  fail(errc::non_finite_weight, {"the tensor has a NaN or an infinity"}, source.file->file(), info.name);
 }
+
+#ifdef DIT_EXTERN
+template void read_rows<float>(const Source&, Index, Index, void*, bool);
+template void read_rows<double>(const Source&, Index, Index, void*, bool);
+template void read_rows<bf16>(const Source&, Index, Index, void*, bool);
+template void read_rows<f16>(const Source&, Index, Index, void*, bool);
+#endif
 
 }}}  // namespace dit::detail

@@ -44,7 +44,7 @@ DIT_ONCE std::string fill_name(std::string_view pattern, std::string_view number
 DIT_ONCE std::vector<Piece> spell(std::string_view ours, Index rows, std::span<const NameRule> rules) {
   for (const NameRule& rule : rules) {
     const auto match = match_name(rule.ours, ours);
-    if (!match || (rule.only_block >= 0 && match->number != std::to_string(rule.only_block))) continue;
+    if (!match || (rule.only_block >= 0 && match->number != join({rule.only_block}))) continue;
     std::vector<Piece> pieces;
     Index shares = 0;
     for (std::size_t i = 0; i < rule.theirs.size() && !rule.theirs[i].empty(); ++i) shares += rule.shares[i];
@@ -75,12 +75,13 @@ DIT_ONCE std::span<const NameRule> rules_of(std::span<const LayoutNames> layouts
 }
 
 DIT_ONCE std::vector<LayoutNames> spellings(std::span<const LayoutNames> layouts, std::optional<Layout> asked) {
-  const bool has_original = std::any_of(layouts.begin(), layouts.end(),
-                                        [](const LayoutNames& known) { return known.layout == Layout::original; });
   std::vector<LayoutNames> all;
-  if (!has_original) all.push_back({Layout::original, {}});
-  all.insert(all.end(), layouts.begin(), layouts.end());
-  if (asked) std::erase_if(all, [&](const LayoutNames& known) { return known.layout != *asked; });
+  const auto add = [&](const LayoutNames& known) {
+    if (!asked || known.layout == *asked) all.push_back(known);
+  };
+  const auto is_original = [](const LayoutNames& known) { return known.layout == Layout::original; };
+  if (std::none_of(layouts.begin(), layouts.end(), is_original)) add({Layout::original, {}});
+  for (const LayoutNames& known : layouts) add(known);
   require(!all.empty(), errc::bad_option, "this model has no checkpoints of the layout asked for");
   return all;
 }

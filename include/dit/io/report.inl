@@ -1,7 +1,7 @@
 #pragma once
 
 #include <algorithm>
-#include <utility>
+#include <limits>
 
 #include "dit/io/report.hpp"
 
@@ -23,14 +23,18 @@ DIT_ONCE std::size_t edit_distance(std::string_view a, std::string_view b) {
 }
 
 DIT_ONCE std::vector<std::string> nearest_names(std::string_view name, const std::vector<std::string>& candidates) {
-  std::vector<std::pair<std::size_t, std::size_t>> ranked;
-  for (std::size_t i = 0; i < std::min<std::size_t>(candidates.size(), 4096); ++i) {
-    ranked.emplace_back(edit_distance(name.substr(0, 256), std::string_view(candidates[i]).substr(0, 256)), i);
+  const std::size_t count = std::min<std::size_t>(candidates.size(), 4096);
+  constexpr std::size_t taken = std::numeric_limits<std::size_t>::max();
+  std::vector<std::size_t> distances;
+  for (std::size_t i = 0; i < count; ++i) {
+    distances.push_back(edit_distance(name.substr(0, 256), std::string_view(candidates[i]).substr(0, 256)));
   }
-  const std::size_t n = std::min<std::size_t>(ranked.size(), 5);
-  std::partial_sort(ranked.begin(), ranked.begin() + static_cast<std::ptrdiff_t>(n), ranked.end());
   std::vector<std::string> names;
-  for (std::size_t i = 0; i < n; ++i) names.push_back(candidates[ranked[i].second]);
+  for (std::size_t n = 0; n < std::min<std::size_t>(count, 5); ++n) {
+    const auto nearest = std::min_element(distances.begin(), distances.end());
+    names.push_back(candidates[static_cast<std::size_t>(nearest - distances.begin())]);
+    *nearest = taken;
+  }
   return names;
 }
 

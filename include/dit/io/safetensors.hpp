@@ -67,8 +67,8 @@ class Safetensors {
   template <class R>
   void read_values(const TensorInfo& info, std::uint64_t first, std::uint64_t count, R* target) const;
 
-  [[noreturn]] void fail(errc code, std::string_view sentence, std::uint64_t offset,
-                         std::string tensor = "") const;
+  [[noreturn]] void fail(errc code, std::initializer_list<detail::Word> sentence, std::uint64_t offset,
+                         std::string_view tensor = {}) const;
 
   void read_header(const OpenOptions& options);
 

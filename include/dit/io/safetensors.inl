@@ -28,12 +28,10 @@ template <class R>
 void Safetensors::read_rows(const TensorInfo& info, std::uint64_t first, std::uint64_t count, R* target) const {
   const std::uint64_t rows = info.shape.empty() ? 1 : info.shape[0];
   if (first > rows || count > rows - first) {
-    throw Error(errc::bad_option, "rows beyond the end of the tensor", {file(), info.name, {}});
+    detail::fail(errc::bad_option, {"rows beyond the end of the tensor"}, file(), info.name);
   }
   if (!is_real(info.dtype)) {
-    throw Error(errc::unsupported_dtype,
-                "tensors of type " + std::string(dit::name(info.dtype)) + " cannot be read as numbers",
-                {file(), info.name, {}});
+    detail::fail(errc::unsupported_dtype, {"tensors of type ", dit::name(info.dtype), " cannot be read as numbers"}, file(), info.name);
   }
   if (count == 0 || info.begin == info.end) return;
   const std::uint64_t row_size = (info.end - info.begin) / rows / (bits(info.dtype) / 8);
@@ -65,45 +63,41 @@ void Safetensors::read_values(const TensorInfo& info, std::uint64_t first, std::
 
 DIT_ONCE void Safetensors::read_bytes(const TensorInfo& info, std::uint64_t begin, std::size_t count, std::byte* target) const {
   if (begin > info.end - info.begin || count > info.end - info.begin - begin) {
-    throw Error(errc::bad_option, "bytes beyond the end of the tensor", {file(), info.name, {}});
+    detail::fail(errc::bad_option, {"bytes beyond the end of the tensor"}, file(), info.name);
   }
   source_->read(data_ + info.begin + begin, target, count);
 }
 
-DIT_ONCE void Safetensors::fail(errc code, std::string_view sentence, std::uint64_t offset,
-                       std::string tensor) const {
-  throw Error(code, sentence, {file(), std::move(tensor), offset});
+DIT_ONCE void Safetensors::fail(errc code, std::initializer_list<detail::Word> sentence, std::uint64_t offset,
+                                std::string_view tensor) const {
+  detail::fail(code, sentence, file(), tensor, offset);
 }
 
 DIT_ONCE void Safetensors::read_header(const OpenOptions& options) {
   const std::uint64_t size = source_->size();
   if (size < 8)
-    fail(errc::file_too_small, "the file has " + std::to_string(size) + " bytes and needs at least 8", size);
+    fail(errc::file_too_small, {"the file has ", size, " bytes and needs at least 8"}, size);
   std::uint64_t length = 0;
   source_->read(0, &length, 8);
   if (length > size - 8) {
     char start[4];
     std::memcpy(start, &length, 4);
     const bool zip = std::memcmp(start, "PK\3\4", 4) == 0;
-    fail(errc::header_length_out_of_range,
-         "the header would have " + std::to_string(length) + " bytes, and the file only " + std::to_string(size) +
-             (zip ? "; this is a PyTorch .pt file: convert it to safetensors" : ""),
-         0);
+    fail(errc::header_length_out_of_range, {"the header would have ", length, " bytes, and the file only ", size, zip ? "; this is a PyTorch .pt file: convert it to safetensors" : ""}, 0);
   }
   if (length > max_header) {
-    fail(errc::header_too_large,
-         "the header has " + std::to_string(length) + " bytes, more than " + std::to_string(max_header), 0);
+    fail(errc::header_too_large, {"the header has ", length, " bytes, more than ", max_header}, 0);
   }
   data_ = 8 + length;
   char first = 0;
   if (length > 0) source_->read(8, &first, 1);
-  if (first != '{') fail(errc::header_bad_start, "the header does not begin with {", 8);
+  if (first != '{') fail(errc::header_bad_start, {"the header does not begin with {"}, 8);
 
   JsonParser parser(*source_, 8, data_, {errc::header_not_utf8, errc::header_json, errc::header_json_depth});
   detail::HeaderVisitor visitor(parser, file(), options.unknown_fields, table_, metadata_);
   parser.run(visitor);
   if (const auto twice = table_.sort()) {
-    throw Error(errc::duplicate_name, "two tensors have the same name", {file(), *twice, {}});
+    detail::fail(errc::duplicate_name, {"two tensors have the same name"}, file(), *twice);
   }
   check_coverage();
 }
@@ -111,23 +105,18 @@ DIT_ONCE void Safetensors::read_header(const OpenOptions& options) {
 DIT_ONCE void Safetensors::check_coverage() const {
   const std::uint64_t available = source_->size() - data_;
   std::uint64_t covered = 0;
-  for (const std::uint32_t i : table_.in_file_order()) {
-    const auto [begin, end] = table_.range(i);
-    const auto where = [&] { return std::string(table_.name(i)); };
+  table_.for_each_in_file_order([&](std::string_view name, std::uint64_t begin, std::uint64_t end) {
     if (begin < covered)
-      fail(errc::offsets_overlap, "the tensor shares bytes with another", data_ + begin, where());
+      fail(errc::offsets_overlap, {"the tensor shares bytes with another"}, data_ + begin, name);
     if (end > available) {
-      fail(errc::file_truncated,
-           "the tensor ends at byte " + std::to_string(end) + " of the data, of which there are " +
-               std::to_string(available),
-           source_->size(), where());
+      fail(errc::file_truncated, {"the tensor ends at byte ", end, " of the data, of which there are ", available}, source_->size(), name);
     }
     if (begin > covered)
-      fail(errc::offsets_gap, "bytes before the tensor belong to none", data_ + covered, where());
+      fail(errc::offsets_gap, {"bytes before the tensor belong to none"}, data_ + covered, name);
     covered = end;
-  }
+  });
   if (covered != available)
-    fail(errc::trailing_bytes, "bytes after the last tensor belong to none", data_ + covered);
+    fail(errc::trailing_bytes, {"bytes after the last tensor belong to none"}, data_ + covered);
 }
 
 #ifdef DIT_EXTERN

@@ -25,22 +25,26 @@ namespace detail {
 struct SavedType {
   std::span<const Index> shape;
   Index row_size;
-  DType number;    ///< what rows are got as
-  DType ordinary;  ///< what they are written as unless asked for otherwise
+  DType ordinary;  ///< what rows are written as unless asked for otherwise
   bool (*empty)(const void* parameter);
   void (*get_rows)(const void* parameter, Index first, Index count, void* values);
+  void (*write)(const void* parameter, const SavedType& type, Index first, Index count, DType dtype, ByteSink& sink);
 };
+
+/// Gives rows [first, first + count), got as numbers, to a sink as `dtype`, a block at a time.
+template <class Number>
+void write_rows(const void* parameter, const SavedType& type, Index first, Index count, DType dtype, ByteSink& sink);
 
 template <class P>
 inline constexpr SavedType saved_type{
     P::shape,
     P::row_size,
-    dtype_of<typename P::Unpacked>,
     dtype_of<real<typename P::scalar>>,
     [](const void* parameter) { return static_cast<const P*>(parameter)->empty(); },
     [](const void* parameter, Index first, Index count, void* values) {
       static_cast<const P*>(parameter)->get_rows(first, count, static_cast<typename P::Unpacked*>(values));
-    }};
+    },
+    write_rows<typename P::Unpacked>};
 
 struct ParametersToSave {
   struct Parameter {

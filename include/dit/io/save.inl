@@ -15,23 +15,27 @@ DIT_ONCE void ParametersToSave::add(const Path& path, const void* parameter, con
   parameters.push_back({path.str(), parameter, &type});
 }
 
-/// Gives rows [first, first + count) to a sink, as `dtype`, a block at a time.
-DIT_ONCE void write_rows(const void* parameter, const SavedType& type, Index first, Index count, DType dtype,
-                           ByteSink& sink) {
-  with_stored_type(type.number, [&]<class Number>(Number) {
-    constexpr Index block_values = Index{1} << 18;
-    const Index block = std::max<Index>(1, block_values / std::max<Index>(1, type.row_size));
-    std::vector<Number> values(static_cast<std::size_t>(std::min(block, count) * type.row_size));
-    std::vector<std::byte> bytes(values.size() * (bits(dtype) / 8));
-    for (Index done = 0; done < count; done += block) {
-      const Index rows = std::min(block, count - done);
-      const auto n = static_cast<std::size_t>(rows * type.row_size);
-      type.get_rows(parameter, first + done, rows, values.data());
-      encode(dtype, values.data(), n, bytes.data());
-      sink.write(bytes.data(), n * (bits(dtype) / 8));
-    }
-  });
+template <class Number>
+void write_rows(const void* parameter, const SavedType& type, Index first, Index count, DType dtype, ByteSink& sink) {
+  constexpr Index block_values = Index{1} << 18;
+  const Index block = std::max<Index>(1, block_values / std::max<Index>(1, type.row_size));
+  std::vector<Number> values(static_cast<std::size_t>(std::min(block, count) * type.row_size));
+  std::vector<std::byte> bytes(values.size() * (bits(dtype) / 8));
+  for (Index done = 0; done < count; done += block) {
+    const Index rows = std::min(block, count - done);
+    const auto n = static_cast<std::size_t>(rows * type.row_size);
+    type.get_rows(parameter, first + done, rows, values.data());
+    encode(dtype, values.data(), n, bytes.data());
+    sink.write(bytes.data(), n * (bits(dtype) / 8));
+  }
 }
+
+#ifdef DIT_EXTERN
+template void write_rows<float>(const void*, const SavedType&, Index, Index, DType, ByteSink&);
+template void write_rows<double>(const void*, const SavedType&, Index, Index, DType, ByteSink&);
+template void write_rows<bf16>(const void*, const SavedType&, Index, Index, DType, ByteSink&);
+template void write_rows<f16>(const void*, const SavedType&, Index, Index, DType, ByteSink&);
+#endif
 
 /// A parameter as it is to be written.
 struct ParameterToWrite {
@@ -92,9 +96,9 @@ DIT_ONCE std::vector<TensorToWrite> tensors_of(const ParametersToSave& list, std
   for (const auto& [name, parameter, type] : list.parameters) {
     const DType dtype = options.dtype.value_or(type->ordinary);
     require(is_real(dtype), errc::unsupported_dtype, "weights are written as F32, F16, BF16 or F64");
-    if (type->empty(parameter)) throw Error(errc::bad_state, "the model has no weights yet", {"", name, {}});
+    if (type->empty(parameter)) detail::fail(errc::bad_state, {"the model has no weights yet"}, "", name);
     const auto write = [parameter = parameter, type = type, dtype](Index first, Index count, ByteSink& sink) {
-      write_rows(parameter, *type, first, count, dtype, sink);
+      type->write(parameter, *type, first, count, dtype, sink);
     };
     append_tensors(tensors, {name, {type->shape.begin(), type->shape.end()}, dtype, write}, rules, blocks);
   }

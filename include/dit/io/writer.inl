@@ -52,14 +52,13 @@ DIT_ONCE void FileSink::commit() {
   if (!closed || failed) {
     std::error_code ignored;
     std::filesystem::remove(temporary_, ignored);
-    throw Error(errc::io_write,
-                closed ? "the file cannot be put in place: " + failed.message() : "writing failed",
-                {path_.string()});
+    if (!closed) detail::fail(errc::io_write, {"writing failed"}, path_.string());
+      detail::fail(errc::io_write, {"the file cannot be put in place: ", failed.message()}, path_.string());
   }
 }
 
 DIT_ONCE void FileSink::fail(const char* what) const {
-  throw Error(errc::io_write, what + (": " + std::generic_category().message(errno)), {path_.string()});
+  detail::fail(errc::io_write, {what, ": ", std::generic_category().message(errno)}, path_.string());
 }
 
 namespace detail {
@@ -116,7 +115,7 @@ DIT_ONCE std::string make_header(const std::vector<TensorToWrite>& tensors, cons
   for (const TensorToWrite& tensor : tensors) {
     const auto bytes = byte_size(tensor.shape, tensor.dtype);
     if (!bytes)
-      throw Error(errc::size_overflow, "the shape has more than 2^64 bits", {"", printable(tensor.name), {}});
+      detail::fail(errc::size_overflow, {"the shape has more than 2^64 bits"}, "", printable(tensor.name));
     if (text.size() > 1) text += ",";
     text += json_string(tensor.name) + ":{\"dtype\":\"" + std::string(name(tensor.dtype)) + "\",\"shape\":[";
     for (const std::uint64_t extent : tensor.shape) {
@@ -133,7 +132,7 @@ DIT_ONCE std::string make_header(const std::vector<TensorToWrite>& tensors, cons
 
 /// What is written must be readable: names, sizes and UTF-8 are judged by the reader itself.
 DIT_ONCE void check_header(const std::string& text) {
-  if (text.size() > max_header) throw Error(errc::header_too_large, "the header is larger than 100 MB");
+  if (text.size() > max_header) detail::fail(errc::header_too_large, {"the header is larger than 100 MB"});
   const MemorySource source(std::as_bytes(std::span(text)), "to be written");
   JsonParser parser(source, 0, text.size(), {errc::header_not_utf8, errc::header_json, errc::header_json_depth});
   TensorTable table;
@@ -141,7 +140,7 @@ DIT_ONCE void check_header(const std::string& text) {
   HeaderVisitor visitor(parser, source.name(), false, table, metadata);
   parser.run(visitor);
   if (const auto twice = table.sort()) {
-    throw Error(errc::duplicate_name, "two tensors have the same name", {"", *twice, {}});
+    detail::fail(errc::duplicate_name, {"two tensors have the same name"}, "", *twice);
   }
 }
 

@@ -157,11 +157,9 @@ DIT_ONCE Isa isa_named(std::string_view text) {
     known += name(isa);
     if (text != name(isa)) continue;
     if (supports(isa)) return isa;
-    throw Error(errc::unsupported_isa,
-                "this machine has no " + std::string(text) + "; its best is " + std::string(name(best_isa())));
+    detail::fail(errc::unsupported_isa, {"this machine has no ", text, "; its best is ", name(best_isa())});
   }
-  throw Error(errc::bad_option,
-              "no instruction set is called '" + std::string(text) + "'; DIT_ISA takes one of " + known);
+  detail::fail(errc::bad_option, {"no instruction set is called '", text, "'; DIT_ISA takes one of ", known});
 }
 
 DIT_ONCE Isa active_isa() {

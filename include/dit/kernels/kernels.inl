@@ -54,7 +54,7 @@ inline constexpr Kernels<T> neonmmla_table{{neon::verbs<float>}, {neonmmla::prod
 
 template <class T>
 const Kernels<T>& kernels(Isa isa) {
-  if (!supports(isa)) throw Error(errc::unsupported_isa, "this machine has no " + std::string(name(isa)));
+  if (!supports(isa)) detail::fail(errc::unsupported_isa, {"this machine has no ", name(isa)});
 #if DIT_X86
   if constexpr (std::is_same_v<real<T>, float>) {
 #if DIT_AMX
