@@ -1,14 +1,14 @@
 #pragma once
-/// dit, compiled once for a program of many files: its kernels, files, threads and errors. A file that includes this
-/// header, before any other of dit, or defines DIT_EXTERN, reads declarations in place of bodies, which saves it two
-/// thirds of its time. One file has the bodies, for all files of the same machine flags; without it the program does
-/// not link:
+/// dit, compiled once for a program of many files: its kernels, files, threads and errors. A file that includes
+/// this header, before any other of dit, or defines DIT_EXTERN, reads declarations in place of bodies, which saves
+/// it two thirds of its time. One file has the bodies, for all files of the same machine flags; without it the
+/// program does not link:
 ///
 ///     #define DIT_SOURCE
 ///     #include <dit/extern.hpp>
 ///
-/// dit/dit.cpp is that file, and CMake's target dit::compiled is a library of it. Files with and without this header
-/// may be linked together.
+/// dit/dit.cpp is that file, and CMake's target dit::compiled is a library of it. Files with and without this
+/// header may be linked together.
 
 #if defined(DIT_ABI) && !defined(DIT_EXTERN)
 #error "dit/extern.hpp comes before all other headers of dit"

@@ -33,10 +33,17 @@
 #define DIT_ABI_NAME(simd, fma) DIT_ABI_PASTE(simd, fma)
 #define DIT_ABI DIT_ABI_NAME(DIT_ABI_SIMD, DIT_ABI_FMA)
 
-// Stands before what is no template: inline in every file, or compiled once for all those that define DIT_EXTERN
-// (dit/extern.hpp). Bodies are in *.inl; a declaration needs it only where the function is virtual.
+// Before the body, in an *.inl, of what is no template: inline in every file, or compiled once for all those that
+// define DIT_EXTERN (dit/extern.hpp). A virtual function has the other one, in its class as well, so that files
+// which do not use the class do not get its table.
 #ifdef DIT_EXTERN
 #define DIT_ONCE
+#define DIT_ONCE_VIRTUAL
+#else
+#define DIT_ONCE_VIRTUAL inline
+#ifdef __GNUC__
+#define DIT_ONCE inline __attribute__((noinline))  // inlined into one another they would compile half as fast
 #else
 #define DIT_ONCE inline
+#endif
 #endif

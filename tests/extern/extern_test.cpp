@@ -26,8 +26,7 @@ TEST(Extern, ErrorsThrownInOneAreCaughtInTheOther) {
     FAIL();
   } catch (const dit::Error& error) {
     EXPECT_EQ(error.code(), dit::errc::bad_option);
-    EXPECT_EQ(std::string(error.what()),
-              "bad_option: a pool has 1 to 1024 threads, or 0 for one per core; got -1");
+    EXPECT_EQ(std::string(error.what()), "bad_option: a pool has 1 to 1024 threads, or 0 for one per core; got -1");
   }
 }
 

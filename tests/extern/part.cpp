@@ -1,5 +1,5 @@
-// Compiled once for each way of having dit's bodies, as the function DIT_PART: in headers, with the kernels elsewhere,
-// and with all elsewhere.
+// Compiled once for each way of having dit's bodies, as the function DIT_PART: in headers, with the kernels
+// elsewhere, and with all elsewhere.
 
 #ifdef DIT_PART_KERNELS
 #include "dit/kernels/extern.hpp"
@@ -20,7 +20,6 @@ std::vector<float> DIT_PART(int seed) {
   std::vector<float> x(3 * 24), y(3 * 40);
   dit::randn(x, generator);
   dit::Workspace workspace(2);
-  dit::store(dit::Tokens<float, 40>{y.data(), 1, 3}, read(dit::Tokens<const float, 24>{x.data(), 1, 3}),
-             workspace);
+  dit::store(dit::Tokens<float, 40>{y.data(), 1, 3}, read(dit::Tokens<const float, 24>{x.data(), 1, 3}), workspace);
   return y;
 }

@@ -86,6 +86,7 @@ class Word {
   bool is_number_ = false, is_negative_ = false;
 };
 
+void append(std::string& sentence, std::initializer_list<Word> words);
 std::string join(std::initializer_list<Word> words);
 
 /// Throws an Error. Where sentences are put together by the caller, most of what is compiled is that.

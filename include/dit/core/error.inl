@@ -24,24 +24,25 @@ DIT_ONCE void Word::append_to(std::string& sentence) const {
   sentence.append(first, static_cast<std::size_t>(digits + sizeof digits - first));
 }
 
+DIT_ONCE void append(std::string& sentence, std::initializer_list<Word> words) {
+  for (const Word& word : words) word.append_to(sentence);
+}
+
 DIT_ONCE std::string join(std::initializer_list<Word> words) {
   std::string sentence;
-  for (const Word& word : words) word.append_to(sentence);
+  append(sentence, words);
   return sentence;
 }
 
 /// What `what()` says.
 DIT_ONCE std::string compose(errc code, std::string_view sentence, const Where& where) {
   std::string text = join({name(code), ": ", sentence});
-  std::string_view between = " (";
-  const auto add = [&](std::string_view what, const Word& value) {
-    for (const Word& word : {Word(between), Word(what), value}) word.append_to(text);
-    between = ", ";
-  };
-  if (!where.file.empty()) add("file ", where.file);
-  if (!where.tensor.empty()) add("tensor ", where.tensor);
-  if (where.offset) add("byte ", *where.offset);
-  if (between == ", ") text += ')';
+  const std::size_t bare = text.size();
+  const auto between = [&] { return text.size() == bare ? " (" : ", "; };
+  if (!where.file.empty()) append(text, {between(), "file ", where.file});
+  if (!where.tensor.empty()) append(text, {between(), "tensor ", where.tensor});
+  if (where.offset) append(text, {between(), "byte ", *where.offset});
+  if (text.size() > bare) append(text, {")"});
   return text;
 }
 

@@ -9,7 +9,7 @@
 namespace dit { inline namespace DIT_ABI {
 
 DIT_ONCE void Executor::run_tasks(Index tasks, void (*f)(const void* context, Index task, int strand),
-                                    const void* context) {
+                                  const void* context) {
   if (tasks <= 0) return;
   if (tasks == 1 || strands() == 1) {
     for (Index task = 0; task < tasks; ++task) f(context, task, 0);

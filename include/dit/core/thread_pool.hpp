@@ -33,13 +33,13 @@ class ThreadPool final : public Executor {
   /// gives fewer threads the pool has fewer strands, which changes no result.
   /// Throws errc::bad_option for a number outside [0, 1024].
   explicit ThreadPool(int threads = 0, const Launch& launch = {});
-  DIT_ONCE ~ThreadPool() override;
+  DIT_ONCE_VIRTUAL ~ThreadPool() override;
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
   int strands() const noexcept override { return static_cast<int>(threads_.size()) + 1; }
 
-  DIT_ONCE void run(void (*strand)(void*, int) noexcept, void* context) override;
+  DIT_ONCE_VIRTUAL void run(void (*strand)(void*, int) noexcept, void* context) override;
 
  private:
   using Strand = void (*)(void*, int) noexcept;

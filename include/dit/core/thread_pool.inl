@@ -46,12 +46,12 @@ DIT_ONCE ThreadPool::ThreadPool(int threads, const Launch& launch) {
   start(threads, launch);
 }
 
-DIT_ONCE ThreadPool::~ThreadPool() {
+DIT_ONCE_VIRTUAL ThreadPool::~ThreadPool() {
   post(nullptr, nullptr);
   for (std::thread& thread : threads_) thread.join();
 }
 
-DIT_ONCE void ThreadPool::run(void (*strand)(void*, int) noexcept, void* context) {
+DIT_ONCE_VIRTUAL void ThreadPool::run(void (*strand)(void*, int) noexcept, void* context) {
   if (threads_.empty() || is_inside()) {
     for (int i = 0; i < strands(); ++i) strand(context, i);
     return;

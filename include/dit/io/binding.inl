@@ -11,7 +11,7 @@
 namespace dit { inline namespace DIT_ABI { namespace detail {
 
 DIT_ONCE Binder::Binder(const Checkpoint& checkpoint, const std::vector<Wanted>& wanted,
-                          std::span<const LayoutNames> layouts, const LoadOptions& options)
+                        std::span<const LayoutNames> layouts, const LoadOptions& options)
     : checkpoint_(checkpoint), wanted_(wanted), options_(options) {
   for (const Safetensors& shard : checkpoint.shards()) known_.emplace_back(shard.size());
   choose_spelling(layouts);
@@ -129,32 +129,30 @@ DIT_ONCE void throw_if_wrong(const LoadReport& report, const std::string& file, 
   const bool unexpected = strict && report.unexpected_count > 0;
   if (report.complete() && !unexpected) return;
   std::string sentence;
-  const auto say = [&sentence](std::initializer_list<Word> words) {
-    for (const Word& word : words) word.append_to(sentence);
-  };
   /// Item i of a list of `count`; the first ten are said.
   const auto begin = [&](std::size_t i, std::size_t count, const char* one, const char* many) {
     constexpr std::size_t listed = 10;
-    if (i == 0) say({sentence.empty() ? "" : "; ", count, count == 1 ? one : many});
-    if (i < listed) say({i == 0 ? ": " : ", "});
-    if (i == listed) say({", ..."});
+    if (i == 0) append(sentence, {sentence.empty() ? "" : "; ", count, count == 1 ? one : many});
+    if (i < listed) append(sentence, {i == 0 ? ": " : ", "});
+    if (i == listed) append(sentence, {", ..."});
     return i < listed;
   };
   for (std::size_t i = 0; i < report.missing.size(); ++i) {
     const auto& [name, nearest] = report.missing[i];
     if (!begin(i, report.missing.size(), " tensor is missing", " tensors are missing")) break;
-    say({printable(name)});
-    for (std::size_t k = 0; k < nearest.size(); ++k) say({k == 0 ? " (nearest: " : ", ", printable(nearest[k])});
-    say({nearest.empty() ? "" : ")"});
+    append(sentence, {printable(name)});
+    for (std::size_t k = 0; k < nearest.size(); ++k)
+      append(sentence, {k == 0 ? " (nearest: " : ", ", printable(nearest[k])});
+    append(sentence, {nearest.empty() ? "" : ")"});
   }
   for (std::size_t i = 0; i < report.misshapen.size(); ++i) {
     const auto& [name, expected, found] = report.misshapen[i];
     if (!begin(i, report.misshapen.size(), " tensor has another shape", " tensors have other shapes")) break;
-    say({printable(name), " expected ", to_string(expected), " found ", to_string(found)});
+    append(sentence, {printable(name), " expected ", to_string(expected), " found ", to_string(found)});
   }
   for (std::size_t i = 0; unexpected && i < report.unexpected.size(); ++i) {
     if (!begin(i, report.unexpected_count, " tensor is unexpected", " tensors are unexpected")) break;
-    say({printable(report.unexpected[i])});
+    append(sentence, {printable(report.unexpected[i])});
   }
   const bool missing = !report.missing.empty(), misshapen = !report.misshapen.empty();
   fail(missing     ? errc::tensor_missing

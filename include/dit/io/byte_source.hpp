@@ -50,7 +50,7 @@ class ByteSource {
   void read(std::uint64_t offset, void* target, std::size_t count) const;
 
   /// errc::file_changed if somebody wrote to the file since it was opened, as far as that can be known.
-  DIT_ONCE virtual void check_unchanged() const;
+  DIT_ONCE_VIRTUAL virtual void check_unchanged() const;
 
  protected:
   ByteSource(std::string name, std::uint64_t size) : name_(std::move(name)), size_(size) {}
@@ -71,7 +71,8 @@ class MemorySource final : public ByteSource {
       : ByteSource(std::move(name), bytes.size()), bytes_(bytes) {}
 
  protected:
-  DIT_ONCE std::ptrdiff_t read_some(std::uint64_t offset, std::byte* target, std::size_t count) const override;
+  DIT_ONCE_VIRTUAL std::ptrdiff_t read_some(std::uint64_t offset, std::byte* target,
+                                            std::size_t count) const override;
 
  private:
   std::span<const std::byte> bytes_;
@@ -83,8 +84,8 @@ class MemorySource final : public ByteSource {
 class FileSource final : public ByteSource {
  public:
   static std::unique_ptr<FileSource> open(const std::filesystem::path& path, bool mapped = false);
-  DIT_ONCE ~FileSource() override;
-  DIT_ONCE void check_unchanged() const override;
+  DIT_ONCE_VIRTUAL ~FileSource() override;
+  DIT_ONCE_VIRTUAL void check_unchanged() const override;
 
 #if defined(_WIN32)
   FileSource(const std::filesystem::path& path, std::string name, std::uint64_t size);
@@ -94,7 +95,8 @@ class FileSource final : public ByteSource {
 #endif
 
  protected:
-  DIT_ONCE std::ptrdiff_t read_some(std::uint64_t offset, std::byte* target, std::size_t count) const override;
+  DIT_ONCE_VIRTUAL std::ptrdiff_t read_some(std::uint64_t offset, std::byte* target,
+                                            std::size_t count) const override;
 
  private:
 #if defined(_WIN32)

@@ -39,9 +39,10 @@ DIT_ONCE void ByteSource::read(std::uint64_t offset, void* target, std::size_t c
   }
 }
 
-DIT_ONCE void ByteSource::check_unchanged() const {}
+DIT_ONCE_VIRTUAL void ByteSource::check_unchanged() const {}
 
-DIT_ONCE std::ptrdiff_t MemorySource::read_some(std::uint64_t offset, std::byte* target, std::size_t count) const {
+DIT_ONCE_VIRTUAL std::ptrdiff_t MemorySource::read_some(std::uint64_t offset, std::byte* target,
+                                                        std::size_t count) const {
   std::memcpy(target, bytes_.data() + offset, count);
   return static_cast<std::ptrdiff_t>(count);
 }
@@ -54,9 +55,9 @@ DIT_ONCE FileSource::FileSource(const std::filesystem::path& path, std::string n
   written_ = std::filesystem::last_write_time(path_);
 }
 
-DIT_ONCE FileSource::~FileSource() = default;
+DIT_ONCE_VIRTUAL FileSource::~FileSource() = default;
 
-DIT_ONCE void FileSource::check_unchanged() const {
+DIT_ONCE_VIRTUAL void FileSource::check_unchanged() const {
   std::error_code failed;
   if (std::filesystem::file_size(path_, failed) != size() || failed ||
       std::filesystem::last_write_time(path_, failed) != written_ || failed) {
@@ -64,7 +65,8 @@ DIT_ONCE void FileSource::check_unchanged() const {
   }
 }
 
-DIT_ONCE std::ptrdiff_t FileSource::read_some(std::uint64_t offset, std::byte* target, std::size_t count) const {
+DIT_ONCE_VIRTUAL std::ptrdiff_t FileSource::read_some(std::uint64_t offset, std::byte* target,
+                                                      std::size_t count) const {
   const std::lock_guard turn(reading_);
   stream_.clear();
   stream_.seekg(static_cast<std::streamoff>(offset));
@@ -97,12 +99,12 @@ DIT_ONCE FileSource::FileSource(int descriptor, const struct ::stat& status, std
       descriptor_(descriptor),
       written_(last_write(status)) {}
 
-DIT_ONCE FileSource::~FileSource() {
+DIT_ONCE_VIRTUAL FileSource::~FileSource() {
   if (mapping_ != nullptr) ::munmap(const_cast<std::byte*>(mapping_), static_cast<std::size_t>(size()));
   ::close(descriptor_);
 }
 
-DIT_ONCE void FileSource::check_unchanged() const {
+DIT_ONCE_VIRTUAL void FileSource::check_unchanged() const {
   struct ::stat now {};
   if (::fstat(descriptor_, &now) != 0 || static_cast<std::uint64_t>(now.st_size) != size() ||
       last_write(now) != written_) {
@@ -110,7 +112,8 @@ DIT_ONCE void FileSource::check_unchanged() const {
   }
 }
 
-DIT_ONCE std::ptrdiff_t FileSource::read_some(std::uint64_t offset, std::byte* target, std::size_t count) const {
+DIT_ONCE_VIRTUAL std::ptrdiff_t FileSource::read_some(std::uint64_t offset, std::byte* target,
+                                                      std::size_t count) const {
   if (mapping_ != nullptr) {
     std::memcpy(target, mapping_ + offset, count);
     return static_cast<std::ptrdiff_t>(count);

@@ -51,7 +51,8 @@ class Checkpoint::IndexVisitor final : public JsonVisitor {
       return false;
     }
     if (kind != JsonKind::object) {
-      fail(errc::bad_index, {place_ == Place::document ? "the index is not an object" : "weight_map is not an object"});
+      fail(errc::bad_index,
+           {place_ == Place::document ? "the index is not an object" : "weight_map is not an object"});
     }
     place_ = place_ == Place::document ? Place::top : Place::weight_map;
     return true;
@@ -71,7 +72,8 @@ class Checkpoint::IndexVisitor final : public JsonVisitor {
     const std::size_t shard = shard_number(file);
     const auto tensor = shards_[shard].find(tensor_);
     if (!tensor)
-      fail(errc::tensor_missing, {"the index places the tensor in ", printable(file), ", which has none of that name"});
+      fail(errc::tensor_missing,
+           {"the index places the tensor in ", printable(file), ", which has none of that name"});
     if (seen_[shard][*tensor]) fail(errc::duplicate_name, {"the index has the tensor twice"});
     seen_[shard][*tensor] = true;
   }
@@ -104,7 +106,8 @@ class Checkpoint::IndexVisitor final : public JsonVisitor {
     if (options_.follow_links) return target;
     const auto [end_of_root, rest] = std::mismatch(root.begin(), root.end(), target.begin(), target.end());
     if (end_of_root != root.end()) {
-      fail(errc::unsafe_path, {"the file ", printable(file), " is a link out of the folder; the option follow_links allows that"});
+      fail(errc::unsafe_path,
+           {"the file ", printable(file), " is a link out of the folder; the option follow_links allows that"});
     }
     return target;
   }
@@ -145,12 +148,16 @@ DIT_ONCE std::filesystem::path Checkpoint::in_folder(const std::filesystem::path
     std::error_code ignored;
     if (std::filesystem::exists(folder / file, ignored)) return folder / file;
   }
-  detail::fail(errc::not_regular_file, {"the folder holds neither model.safetensors nor diffusion_pytorch_model.safetensors nor an index of them"}, folder.string());
+  detail::fail(
+      errc::not_regular_file,
+      {"the folder holds neither model.safetensors nor diffusion_pytorch_model.safetensors nor an index of them"},
+      folder.string());
 }
 
 DIT_ONCE void Checkpoint::open_index(const std::filesystem::path& path, const OpenOptions& options) {
   const auto source = FileSource::open(path);
-  if (source->size() > max_header) detail::fail(errc::bad_index, {"the index is larger than 100 MB"}, path.string());
+  if (source->size() > max_header)
+    detail::fail(errc::bad_index, {"the index is larger than 100 MB"}, path.string());
   JsonParser parser(*source, 0, source->size(), {errc::bad_index, errc::bad_index, errc::bad_index});
   IndexVisitor visitor(parser, path, options, shards_);
   parser.run(visitor);

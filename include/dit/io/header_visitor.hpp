@@ -223,7 +223,8 @@ class HeaderVisitor final : public JsonVisitor {
       fail(errc::bad_offsets, {"data_offsets [", info_.begin, ", ", info_.end, "] end before they begin"});
     }
     if (info_.end - info_.begin != *bytes) {
-      fail(errc::size_mismatch, {"the shape ", to_string(info_.shape), " of ", name(info_.dtype), " takes ", *bytes, " bytes, data_offsets give ", info_.end - info_.begin});
+      fail(errc::size_mismatch, {"the shape ", to_string(info_.shape), " of ", name(info_.dtype), " takes ", *bytes,
+                                 " bytes, data_offsets give ", info_.end - info_.begin});
     }
     table_.add(info_);
     place_ = Place::top;

@@ -25,8 +25,8 @@ DIT_ONCE std::string one_line(std::string_view text, std::size_t longest) {
 
 DIT_ONCE std::string printable(std::string_view text) { return detail::join({"\"", one_line(text, 96), "\""}); }
 
-/// JSON's grammar, over the words that nlohmann's lexer finds. It calls itself for a value in a value, which on_open
-/// bounds.
+/// JSON's grammar, over the words that nlohmann's lexer finds. It calls itself for a value in a value, which
+/// on_open bounds.
 class JsonParser::Grammar {
  public:
   explicit Grammar(JsonParser& parser) : parser_(parser), lexer_(Bytes{&parser}) {}
@@ -120,14 +120,17 @@ class JsonParser::Grammar {
         {"parse error at line ", position.lines_read + 1, ", column ", position.chars_read_current_line,
          ": syntax error while parsing ", what, " - ", is_read ? "unexpected " : lexer_.get_error_message(),
          is_read ? Lexer::token_type_name(token_) : "; last read: '", is_read ? "" : lexer_.get_token_string(),
-         is_read ? "" : "'", is_expected ? "; expected " : "", is_expected ? Lexer::token_type_name(expected) : ""});
+         is_read ? "" : "'", is_expected ? "; expected " : "",
+         is_expected ? Lexer::token_type_name(expected) : ""});
     parser_.fail(parser_.codes_.malformed, {one_line(sentence, 240)});
   }
 
   [[noreturn]] void fail_overflow() const {
     const std::string number = lexer_.get_token_string();
-    if (parser_.skipping_ == 0) parser_.fail(parser_.visitor_->bad_number(), {printable(number), " is out of range"});
-    parser_.fail(parser_.codes_.malformed, {one_line(detail::join({"number overflow parsing '", number, "'"}), 240)});
+    if (parser_.skipping_ == 0)
+      parser_.fail(parser_.visitor_->bad_number(), {printable(number), " is out of range"});
+    parser_.fail(parser_.codes_.malformed,
+                 {one_line(detail::join({"number overflow parsing '", number, "'"}), 240)});
   }
 
   JsonParser& parser_;
@@ -137,11 +140,7 @@ class JsonParser::Grammar {
 };
 
 DIT_ONCE JsonParser::JsonParser(const ByteSource& source, std::uint64_t begin, std::uint64_t end, JsonCodes codes)
-    : source_(source),
-      end_(end),
-      codes_(codes),
-      next_(begin),
-      buffer_(std::min<std::size_t>(chunk, end - begin)) {}
+    : source_(source), end_(end), codes_(codes), next_(begin), buffer_(std::min<std::size_t>(chunk, end - begin)) {}
 
 DIT_ONCE void JsonParser::run(JsonVisitor& visitor) {
   visitor_ = &visitor;

@@ -34,7 +34,7 @@ DIT_ONCE ParametersToLoad parameters_of(void* model, const LoadedModel& type) {
 }
 
 DIT_ONCE LoadReport inspect(void* model, const LoadedModel& type, const Checkpoint& checkpoint,
-                              const LoadOptions& options) {
+                            const LoadOptions& options) {
   const ParametersToLoad list = parameters_of(model, type);
   return Binder(checkpoint, list.wanted, type.layouts, options).bind().report;
 }
@@ -47,7 +47,7 @@ DIT_ONCE int loading_threads(std::size_t bytes) {
 }
 
 DIT_ONCE void load(void* model, const LoadedModel& type, const Checkpoint& checkpoint, const LoadOptions& options,
-                     LoadReport* report) {
+                   LoadReport* report) {
   const ParametersToLoad list = parameters_of(model, type);
   const Binding binding = Binder(checkpoint, list.wanted, type.layouts, options).bind();
   if (report != nullptr) *report = binding.report;
@@ -57,7 +57,9 @@ DIT_ONCE void load(void* model, const LoadedModel& type, const Checkpoint& check
   std::size_t bytes = 0;
   for (const auto& p : list.parameters) bytes += p.type->bytes;
   if (options.memory_limit && bytes > *options.memory_limit) {
-    detail::fail(errc::out_of_memory, {"the weights take ", bytes, " bytes, and the limit is ", *options.memory_limit}, checkpoint.name());
+    detail::fail(errc::out_of_memory,
+                 {"the weights take ", bytes, " bytes, and the limit is ", *options.memory_limit},
+                 checkpoint.name());
   }
   if (options.check_copies) {
     for (const auto& copies : binding.copies) check_copies(copies);

@@ -21,12 +21,12 @@ inline constexpr bool is_packed = requires(const P& p) {
 template <class Number>
 void read_rows(const Source& source, Index first, Index rows, void* values, bool check_finite);
 
-/// What loading has to know of a type of parameters, and does with one of them behind a pointer, so that all else is
-/// compiled once for every shape of a model.
+/// What loading has to know of a type of parameters, and does with one of them behind a pointer, so that all else
+/// is compiled once for every shape of a model.
 struct LoadedType {
   std::span<const Index> shape;
   Index row_size;
-  std::size_t bytes;       ///< that one takes once loaded
+  std::size_t bytes;  ///< that one takes once loaded
   std::size_t number_bytes;
   /// Reads rows of it, as what they may be given as: numbers, or `unpacked` ones.
   using Read = void(const Source& source, Index first, Index rows, void* values, bool check_finite);
@@ -50,7 +50,7 @@ constexpr LoadedType make_loaded_type() {
     type.allocate = [](void* parameter) { static_cast<P*>(parameter)->allocate_to_set_rows(); };
     type.set_rows = [](void* parameter, Index row, Index count, const void* values, bool unpacked) {
       P& p = *static_cast<P*>(parameter);
-      if (unpacked) {
+      if (std::is_same_v<Number, typename P::Unpacked> || unpacked) {
         p.set_rows(row, count, static_cast<const typename P::Unpacked*>(values));
       } else {
         p.set_rows(row, count, static_cast<const Number*>(values));

@@ -10,13 +10,13 @@
 namespace dit { inline namespace DIT_ABI {
 
 DIT_ONCE Safetensors Safetensors::open(const std::filesystem::path& path, const OpenOptions& options) {
-  return detail::with_typed_bad_alloc(
-      path, [&] { return Safetensors(FileSource::open(path, options.mapped), options); });
+  return detail::with_typed_bad_alloc(path,
+                                      [&] { return Safetensors(FileSource::open(path, options.mapped), options); });
 }
 
 DIT_ONCE Safetensors Safetensors::from_memory(std::span<const std::byte> bytes, const OpenOptions& options) {
-  return detail::with_typed_bad_alloc(
-      "memory", [&] { return Safetensors(std::make_unique<MemorySource>(bytes), options); });
+  return detail::with_typed_bad_alloc("memory",
+                                      [&] { return Safetensors(std::make_unique<MemorySource>(bytes), options); });
 }
 
 DIT_ONCE Safetensors::Safetensors(std::unique_ptr<ByteSource> source, const OpenOptions& options)
@@ -31,7 +31,8 @@ void Safetensors::read_rows(const TensorInfo& info, std::uint64_t first, std::ui
     detail::fail(errc::bad_option, {"rows beyond the end of the tensor"}, file(), info.name);
   }
   if (!is_real(info.dtype)) {
-    detail::fail(errc::unsupported_dtype, {"tensors of type ", dit::name(info.dtype), " cannot be read as numbers"}, file(), info.name);
+    detail::fail(errc::unsupported_dtype, {"tensors of type ", dit::name(info.dtype), " cannot be read as numbers"},
+                 file(), info.name);
   }
   if (count == 0 || info.begin == info.end) return;
   const std::uint64_t row_size = (info.end - info.begin) / rows / (bits(info.dtype) / 8);
@@ -61,7 +62,8 @@ void Safetensors::read_values(const TensorInfo& info, std::uint64_t first, std::
   }
 }
 
-DIT_ONCE void Safetensors::read_bytes(const TensorInfo& info, std::uint64_t begin, std::size_t count, std::byte* target) const {
+DIT_ONCE void Safetensors::read_bytes(const TensorInfo& info, std::uint64_t begin, std::size_t count,
+                                      std::byte* target) const {
   if (begin > info.end - info.begin || count > info.end - info.begin - begin) {
     detail::fail(errc::bad_option, {"bytes beyond the end of the tensor"}, file(), info.name);
   }
@@ -75,15 +77,17 @@ DIT_ONCE void Safetensors::fail(errc code, std::initializer_list<detail::Word> s
 
 DIT_ONCE void Safetensors::read_header(const OpenOptions& options) {
   const std::uint64_t size = source_->size();
-  if (size < 8)
-    fail(errc::file_too_small, {"the file has ", size, " bytes and needs at least 8"}, size);
+  if (size < 8) fail(errc::file_too_small, {"the file has ", size, " bytes and needs at least 8"}, size);
   std::uint64_t length = 0;
   source_->read(0, &length, 8);
   if (length > size - 8) {
     char start[4];
     std::memcpy(start, &length, 4);
     const bool zip = std::memcmp(start, "PK\3\4", 4) == 0;
-    fail(errc::header_length_out_of_range, {"the header would have ", length, " bytes, and the file only ", size, zip ? "; this is a PyTorch .pt file: convert it to safetensors" : ""}, 0);
+    fail(errc::header_length_out_of_range,
+         {"the header would have ", length, " bytes, and the file only ", size,
+          zip ? "; this is a PyTorch .pt file: convert it to safetensors" : ""},
+         0);
   }
   if (length > max_header) {
     fail(errc::header_too_large, {"the header has ", length, " bytes, more than ", max_header}, 0);
@@ -106,13 +110,12 @@ DIT_ONCE void Safetensors::check_coverage() const {
   const std::uint64_t available = source_->size() - data_;
   std::uint64_t covered = 0;
   table_.for_each_in_file_order([&](std::string_view name, std::uint64_t begin, std::uint64_t end) {
-    if (begin < covered)
-      fail(errc::offsets_overlap, {"the tensor shares bytes with another"}, data_ + begin, name);
+    if (begin < covered) fail(errc::offsets_overlap, {"the tensor shares bytes with another"}, data_ + begin, name);
     if (end > available) {
-      fail(errc::file_truncated, {"the tensor ends at byte ", end, " of the data, of which there are ", available}, source_->size(), name);
+      fail(errc::file_truncated, {"the tensor ends at byte ", end, " of the data, of which there are ", available},
+           source_->size(), name);
     }
-    if (begin > covered)
-      fail(errc::offsets_gap, {"bytes before the tensor belong to none"}, data_ + covered, name);
+    if (begin > covered) fail(errc::offsets_gap, {"bytes before the tensor belong to none"}, data_ + covered, name);
     covered = end;
   });
   if (covered != available)

@@ -28,12 +28,14 @@ struct SavedType {
   DType ordinary;  ///< what rows are written as unless asked for otherwise
   bool (*empty)(const void* parameter);
   void (*get_rows)(const void* parameter, Index first, Index count, void* values);
-  void (*write)(const void* parameter, const SavedType& type, Index first, Index count, DType dtype, ByteSink& sink);
+  void (*write)(const void* parameter, const SavedType& type, Index first, Index count, DType dtype,
+                ByteSink& sink);
 };
 
 /// Gives rows [first, first + count), got as numbers, to a sink as `dtype`, a block at a time.
 template <class Number>
-void write_rows(const void* parameter, const SavedType& type, Index first, Index count, DType dtype, ByteSink& sink);
+void write_rows(const void* parameter, const SavedType& type, Index first, Index count, DType dtype,
+                ByteSink& sink);
 
 template <class P>
 inline constexpr SavedType saved_type{
@@ -78,9 +80,8 @@ void save(const std::filesystem::path& path, std::vector<TensorToWrite> tensors,
 /// Errors: io_write, bad_state for a model without weights, bad_option for a layout that the model does not have.
 template <class M>
 void save(const M& model, const std::filesystem::path& path, const SaveOptions& options = {}) {
-  detail::with_typed_bad_alloc(path, [&] {
-    detail::save(path, detail::tensors_of(model, options), options.metadata);
-  });
+  detail::with_typed_bad_alloc(path,
+                               [&] { detail::save(path, detail::tensors_of(model, options), options.metadata); });
 }
 
 /// The same into memory.

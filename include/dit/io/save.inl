@@ -16,7 +16,8 @@ DIT_ONCE void ParametersToSave::add(const Path& path, const void* parameter, con
 }
 
 template <class Number>
-void write_rows(const void* parameter, const SavedType& type, Index first, Index count, DType dtype, ByteSink& sink) {
+void write_rows(const void* parameter, const SavedType& type, Index first, Index count, DType dtype,
+                ByteSink& sink) {
   constexpr Index block_values = Index{1} << 18;
   const Index block = std::max<Index>(1, block_values / std::max<Index>(1, type.row_size));
   std::vector<Number> values(static_cast<std::size_t>(std::min(block, count) * type.row_size));
@@ -47,7 +48,7 @@ struct ParameterToWrite {
 
 /// The tensors that have the parameter's rows where these rules name them, in a model of so many blocks.
 DIT_ONCE void append_tensors(std::vector<TensorToWrite>& tensors, const ParameterToWrite& p,
-                           std::span<const NameRule> rules, int blocks) {
+                             std::span<const NameRule> rules, int blocks) {
   Index row = 0;
   for (const Piece& piece : spell(p.name, static_cast<Index>(p.shape[0]), rules)) {
     auto shape = p.shape;
@@ -89,7 +90,7 @@ DIT_ONCE int block_count(const ParametersToSave& list, std::span<const NameRule>
 }
 
 DIT_ONCE std::vector<TensorToWrite> tensors_of(const ParametersToSave& list, std::span<const LayoutNames> layouts,
-                                                 Layout layout, const SaveOptions& options) {
+                                               Layout layout, const SaveOptions& options) {
   const auto rules = rules_of(layouts, layout);
   const int blocks = block_count(list, rules);
   std::vector<TensorToWrite> tensors;
@@ -105,7 +106,8 @@ DIT_ONCE std::vector<TensorToWrite> tensors_of(const ParametersToSave& list, std
   return tensors;
 }
 
-DIT_ONCE void save(const std::filesystem::path& path, std::vector<TensorToWrite> tensors, const Metadata& metadata) {
+DIT_ONCE void save(const std::filesystem::path& path, std::vector<TensorToWrite> tensors,
+                   const Metadata& metadata) {
   FileSink sink(path);
   write_safetensors(sink, std::move(tensors), metadata);
   sink.commit();

@@ -23,7 +23,7 @@ class ByteSink {
 
 class MemorySink final : public ByteSink {
  public:
-  DIT_ONCE void write(const void* bytes, std::size_t count) override;
+  DIT_ONCE_VIRTUAL void write(const void* bytes, std::size_t count) override;
   std::vector<std::byte> take() { return std::move(bytes_); }
 
  private:
@@ -34,11 +34,11 @@ class MemorySink final : public ByteSink {
 class FileSink final : public ByteSink {
  public:
   explicit FileSink(std::filesystem::path path);
-  DIT_ONCE ~FileSink() override;
+  DIT_ONCE_VIRTUAL ~FileSink() override;
   FileSink(const FileSink&) = delete;
   FileSink& operator=(const FileSink&) = delete;
 
-  DIT_ONCE void write(const void* bytes, std::size_t count) override;
+  DIT_ONCE_VIRTUAL void write(const void* bytes, std::size_t count) override;
 
   void commit();
 

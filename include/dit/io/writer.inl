@@ -15,7 +15,7 @@
 
 namespace dit { inline namespace DIT_ABI {
 
-DIT_ONCE void MemorySink::write(const void* bytes, std::size_t count) {
+DIT_ONCE_VIRTUAL void MemorySink::write(const void* bytes, std::size_t count) {
   const auto* from = static_cast<const std::byte*>(bytes);
   bytes_.insert(bytes_.end(), from, from + count);
 }
@@ -29,14 +29,14 @@ DIT_ONCE FileSink::FileSink(std::filesystem::path path) : path_(std::move(path))
   }
 }
 
-DIT_ONCE FileSink::~FileSink() {
+DIT_ONCE_VIRTUAL FileSink::~FileSink() {
   if (file_ == nullptr) return;
   std::fclose(file_);
   std::error_code ignored;
   std::filesystem::remove(temporary_, ignored);
 }
 
-DIT_ONCE void FileSink::write(const void* bytes, std::size_t count) {
+DIT_ONCE_VIRTUAL void FileSink::write(const void* bytes, std::size_t count) {
   if (count > 0 && std::fwrite(bytes, 1, count, file_) != count) fail("writing failed");
 }
 
@@ -53,7 +53,7 @@ DIT_ONCE void FileSink::commit() {
     std::error_code ignored;
     std::filesystem::remove(temporary_, ignored);
     if (!closed) detail::fail(errc::io_write, {"writing failed"}, path_.string());
-      detail::fail(errc::io_write, {"the file cannot be put in place: ", failed.message()}, path_.string());
+    detail::fail(errc::io_write, {"the file cannot be put in place: ", failed.message()}, path_.string());
   }
 }
 

@@ -144,9 +144,9 @@ struct Products {
 /// The whole table for a model of T.
 template <class T>
 struct Kernels : Verbs<real<T>>, Products<T> {
-  static_assert(
-      std::is_same_v<T, float> || std::is_same_v<T, double> || std::is_same_v<T, bf16> || std::is_same_v<T, int8>,
-      "weights are float, double, bf16 or int8");
+  static_assert(std::is_same_v<T, float> || std::is_same_v<T, double> || std::is_same_v<T, bf16> ||
+                    std::is_same_v<T, int8>,
+                "weights are float, double, bf16 or int8");
   Isa isa;
   Blocking blocking{};
 };
