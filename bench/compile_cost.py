@@ -55,7 +55,20 @@ UNITS = {
         #define DIT_KERNELS
         #include "dit/kernels/extern.hpp"
     """,
+    "what is compiled once: `dit/dit.cpp`": """
+        #include "dit/dit.cpp"
+    """,
     "DiT-S/2: load, guided Euler sampler": """
+        #include "dit/dit.hpp"
+        dit::Tensor<float, 4> run(const char* file, const dit::Tensor<float, 4>& noise, dit::Workspace& workspace) {
+          const auto model = dit::load<dit::DiT<dit::dit_s_2>>(file);
+          dit::Conditioned both(model, {207, 1000}, workspace);
+          dit::BatchedGuidance field(std::ref(both), dit::Guidance{4});
+          return dit::sample(noise, dit::Schedule::uniform(50), field).x;
+        }
+    """,
+    "the same, `dit/extern.hpp` before it": """
+        #include "dit/extern.hpp"
         #include "dit/dit.hpp"
         dit::Tensor<float, 4> run(const char* file, const dit::Tensor<float, 4>& noise, dit::Workspace& workspace) {
           const auto model = dit::load<dit::DiT<dit::dit_s_2>>(file);

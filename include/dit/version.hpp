@@ -1,5 +1,5 @@
 #pragma once
-/// The version of dit, and the inline namespace that everything lives in.
+/// The version of dit, the inline namespace that everything lives in, and where bodies of functions are compiled.
 
 #define DIT_VERSION_MAJOR 0
 #define DIT_VERSION_MINOR 2
@@ -32,3 +32,18 @@
 #define DIT_ABI_PASTE(simd, fma) v0_2_##simd##_##fma
 #define DIT_ABI_NAME(simd, fma) DIT_ABI_PASTE(simd, fma)
 #define DIT_ABI DIT_ABI_NAME(DIT_ABI_SIMD, DIT_ABI_FMA)
+
+// Before the body, in an *.inl, of what is no template: inline in every file, or compiled once for all those that
+// define DIT_EXTERN (dit/extern.hpp). A virtual function has the other one, in its class as well, so that files
+// which do not use the class do not get its table.
+#ifdef DIT_EXTERN
+#define DIT_ONCE
+#define DIT_ONCE_VIRTUAL
+#else
+#define DIT_ONCE_VIRTUAL inline
+#ifdef __GNUC__
+#define DIT_ONCE inline __attribute__((noinline))  // inlined into one another they would compile half as fast
+#else
+#define DIT_ONCE inline
+#endif
+#endif

@@ -18,6 +18,8 @@ for way in find_package add_subdirectory fetch_content; do
   run cmake --build "$out/$way" --parallel "$jobs"
   printf '%-16s ' "$way"
   "$out/$way/consumer"
+  printf '%-16s ' "  compiled"
+  "$out/$way/consumer_compiled"
 done
 
 printf '%-16s ' pkg_config

@@ -2,12 +2,13 @@
 /// One exception type for everything that a file, an argument or a config can do wrong.
 
 #include <cstdint>
+#include <initializer_list>
 #include <new>
 #include <optional>
 #include <stdexcept>
 #include <string>
 #include <string_view>
-#include <utility>
+#include <type_traits>
 
 #include "dit/version.hpp"
 
@@ -52,28 +53,47 @@ struct Where {
 /// that in objects that were compiled with other flags. `what()` reads "shape_mismatch: <sentence> (file f, ...)".
 class Error : public std::runtime_error {
  public:
-  Error(errc code, std::string_view sentence, Where where = {})
-      : std::runtime_error(compose(code, sentence, where)), code_(code), where_(std::move(where)) {}
+  Error(errc code, std::string_view sentence, Where where = {});
 
   errc code() const noexcept { return code_; }
   const Where& where() const noexcept { return where_; }
 
  private:
-  static std::string compose(errc code, std::string_view sentence, const Where& where) {
-    std::string text = std::string(name(code)) + ": " + std::string(sentence);
-    std::string place;
-    const auto add = [&place](std::string_view what, const std::string& value) {
-      place += (place.empty() ? "" : ", ") + std::string(what) + " " + value;
-    };
-    if (!where.file.empty()) add("file", where.file);
-    if (!where.tensor.empty()) add("tensor", where.tensor);
-    if (where.offset) add("byte", std::to_string(*where.offset));
-    return place.empty() ? text : text + " (" + place + ")";
-  }
-
   errc code_;
   Where where_;
 };
+
+namespace detail {
+
+/// A part of a sentence: a text that lives until the sentence is put together, or a whole number.
+class Word {
+ public:
+  template <class T>
+  Word(const T& value) {  // NOLINT(google-explicit-constructor)
+    if constexpr (std::is_integral_v<T>) {
+      is_number_ = true;
+      if constexpr (std::is_signed_v<T>) is_negative_ = value < 0;
+      number_ = static_cast<std::uint64_t>(value);
+    } else {
+      text_ = value;
+    }
+  }
+  void append_to(std::string& sentence) const;
+
+ private:
+  std::string_view text_;
+  std::uint64_t number_ = 0;
+  bool is_number_ = false, is_negative_ = false;
+};
+
+void append(std::string& sentence, std::initializer_list<Word> words);
+std::string join(std::initializer_list<Word> words);
+
+/// Throws an Error. Where sentences are put together by the caller, most of what is compiled is that.
+[[noreturn]] void fail(errc code, std::initializer_list<Word> sentence, std::string_view file = {},
+                       std::string_view tensor = {}, std::optional<std::uint64_t> offset = {});
+
+}  // namespace detail
 
 /// f(), where std::bad_alloc becomes errc::out_of_memory: no memory for `what`.
 template <class F>
@@ -81,13 +101,17 @@ decltype(auto) or_out_of_memory(const char* what, F&& f) {
   try {
     return f();
   } catch (const std::bad_alloc&) {
-    throw Error(errc::out_of_memory, std::string("no memory for ") + what);
+    detail::fail(errc::out_of_memory, {"no memory for ", what});
   }
 }
 
 /// Throws `Error(code, sentence)` unless `condition` holds.
 constexpr void require(bool condition, errc code, const char* sentence) {
-  if (!condition) throw Error(code, sentence);
+  if (!condition) detail::fail(code, {sentence});
 }
 
 }}  // namespace dit
+
+#ifndef DIT_EXTERN
+#include "dit/core/error.inl"
+#endif

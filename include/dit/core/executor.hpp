@@ -2,10 +2,7 @@
 /// Who runs the tasks: the library's own pool, the user's, or the calling thread.
 
 #include <algorithm>
-#include <atomic>
-#include <exception>
-#include <mutex>
-#include <type_traits>
+#include <memory>
 
 #include "dit/core/eigen.hpp"
 
@@ -30,36 +27,13 @@ class Executor {
   /// order is rethrown here: the same however many there are.
   template <class F>
   void parallel_for(Index tasks, F&& f) {
-    if (tasks <= 0) return;
-    if (tasks == 1 || strands() == 1) {
-      for (Index task = 0; task < tasks; ++task) f(task, 0);
-      return;
-    }
-    struct Shared {
-      std::remove_reference_t<F>* f;
-      Index tasks;
-      std::atomic<Index> next{0};
-      std::mutex mutex{};
-      Index failed = 0;
-      std::exception_ptr error{};
-    } shared{&f, tasks};
-    run(
-        [](void* context, int strand) noexcept {
-          Shared& s = *static_cast<Shared*>(context);
-          Index task = 0;
-          try {
-            while ((task = s.next.fetch_add(1, std::memory_order_relaxed)) < s.tasks) (*s.f)(task, strand);
-          } catch (...) {
-            s.next.store(s.tasks, std::memory_order_relaxed);
-            const std::lock_guard lock(s.mutex);
-            if (!s.error || task < s.failed) {  // tasks before this one were begun before it, and are not given up
-              s.failed = task;
-              s.error = std::current_exception();
-            }
-          }
+    auto* const function = std::addressof(f);
+    run_tasks(
+        tasks,
+        [](const void* context, Index task, int strand) {
+          (**static_cast<decltype(function)*>(context))(task, strand);
         },
-        &shared);
-    if (shared.error) std::rethrow_exception(shared.error);
+        &function);
   }
 
   /// Calls `f(begin, end)` for ranges that make up [0, items), at the same time where that is worth it, for work as
@@ -71,6 +45,10 @@ class Executor {
     const Index tasks = std::clamp<Index>(items * each / worth, 1, std::min<Index>(items, 4 * strands()));
     parallel_for(tasks, [&](Index task, int) { f(items * task / tasks, items * (task + 1) / tasks); });
   }
+
+ private:
+  /// `parallel_for` without its function's type.
+  void run_tasks(Index tasks, void (*f)(const void* context, Index task, int strand), const void* context);
 };
 
 /// Everything on the calling thread.
@@ -81,3 +59,7 @@ class InlineExecutor final : public Executor {
 };
 
 }}  // namespace dit
+
+#ifndef DIT_EXTERN
+#include "dit/core/executor.inl"
+#endif

@@ -81,8 +81,7 @@ void with_stored_type(DType dtype, F&& f) {
     case DType::BF16:
       return f(bf16{});
     default:
-      throw Error(errc::unsupported_dtype,
-                  "weights cannot be of type " + std::string(name(dtype)) + "; F32, F16, BF16 and F64 can");
+      fail(errc::unsupported_dtype, {"weights cannot be of type ", name(dtype), "; F32, F16, BF16 and F64 can"});
   }
 }
 

@@ -1,20 +1,17 @@
 #pragma once
 /// The header of a safetensors file: which tensors there are, and every check on what it claims.
 
-#include <algorithm>
-#include <cstring>
-#include <deque>
+#include <cstddef>
+#include <cstdint>
 #include <limits>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
-#include "dit/core/tensor.hpp"
 #include "dit/io/dtype.hpp"
-#include "dit/io/json.hpp"
 
 namespace dit { inline namespace DIT_ABI {
 
@@ -45,363 +42,48 @@ constexpr std::optional<std::uint64_t> checked_product(std::uint64_t a, std::uin
 }
 
 /// Bytes of a dense tensor, or nothing on overflow. Types below a byte are padded up to one at the end.
-inline std::optional<std::uint64_t> byte_size(const std::vector<std::uint64_t>& shape, DType dtype) {
-  std::optional<std::uint64_t> n = 1;
-  for (const std::uint64_t extent : shape) {
-    if (n) n = checked_product(*n, extent);
-  }
-  if (n) n = checked_product(*n, bits(dtype));
-  if (n) n = *n / 8 + (*n % 8 != 0 ? 1 : 0);
-  return n;
-}
+std::optional<std::uint64_t> byte_size(const std::vector<std::uint64_t>& shape, DType dtype);
 
 /// What is wrong with a tensor's name, if something is. A name that is right may stand in a message as it is.
-inline std::optional<std::string> wrong_with_name(std::string_view name) {
-  const auto is_control = [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; };
-  if (name.empty()) return "a tensor's name is empty";
-  if (name.size() > max_name) return "a tensor's name is longer than 4096 bytes: " + printable(name);
-  if (std::any_of(name.begin(), name.end(), is_control)) {
-    return "a tensor's name has a control character: " + printable(name);
-  }
-  return std::nullopt;
-}
+std::optional<std::string> wrong_with_name(std::string_view name);
 
 /// Tensors in few bytes, never more than their JSON took: a header with a million of them must not cost a gigabyte.
 /// A record is begin (8), end (8), name length (2), name, dtype (1), rank (1), and the extents in groups of 7 bits.
 class TensorTable {
  public:
   std::size_t size() const noexcept { return records_.size(); }
-  TensorInfo operator[](std::size_t i) const { return unpack(records_[i]); }
-  std::string_view name(std::size_t i) const { return name_of(records_[i]); }
+  TensorInfo operator[](std::size_t i) const;
+  std::string_view name(std::size_t i) const;
 
-  void add(const TensorInfo& info) {
-    char record[18 + max_name + 2 + max_rank * 10];
-    char* to = record;
-    const auto put = [&to](const auto& value, std::size_t bytes) {
-      std::memcpy(to, value, bytes);
-      to += bytes;
-    };
-    const auto length = static_cast<std::uint16_t>(info.name.size());
-    put(&info.begin, 8);
-    put(&info.end, 8);
-    put(&length, 2);
-    put(info.name.data(), length);
-    *to++ = static_cast<char>(info.dtype);
-    *to++ = static_cast<char>(info.shape.size());
-    for (std::uint64_t extent : info.shape) {
-      for (; extent >= 128; extent >>= 7) *to++ = static_cast<char>(128 | (extent & 127));
-      *to++ = static_cast<char>(extent);
-    }
-    const auto bytes = static_cast<std::size_t>(to - record);
-    if (bytes > room_) {
-      constexpr std::size_t chunk = std::size_t{1} << 16;
-      chunks_.push_back(std::make_unique<char[]>(chunk));
-      next_ = chunks_.back().get();
-      room_ = chunk;
-    }
-    std::memcpy(next_, record, bytes);
-    records_.push_back(next_);
-    next_ += bytes;
-    room_ -= bytes;
-  }
+  void add(const TensorInfo& info);
 
   /// Sorts by name; the first name that is there twice, if any.
-  std::optional<std::string> sort() {
-    std::sort(records_.begin(), records_.end(), [](auto a, auto b) { return name_of(a) < name_of(b); });
-    const auto twice = std::adjacent_find(records_.begin(), records_.end(),
-                                          [](auto a, auto b) { return name_of(a) == name_of(b); });
-    if (twice == records_.end()) return std::nullopt;
-    return std::string(name_of(*twice));
-  }
+  std::optional<std::string> sort();
 
   /// The number of the tensor with this name, after sort().
-  std::optional<std::size_t> find(std::string_view name) const {
-    const auto at = std::lower_bound(records_.begin(), records_.end(), name,
-                                     [](auto a, std::string_view b) { return name_of(a) < b; });
-    if (at == records_.end() || name_of(*at) != name) return std::nullopt;
-    return static_cast<std::size_t>(at - records_.begin());
-  }
+  std::optional<std::size_t> find(std::string_view name) const;
 
-  /// The tensors' numbers in the order of their bytes.
-  std::vector<std::uint32_t> in_file_order() const {
-    std::vector<std::uint32_t> order(size());
-    for (std::size_t i = 0; i < order.size(); ++i) order[i] = static_cast<std::uint32_t>(i);
-    std::sort(order.begin(), order.end(), [this](auto a, auto b) { return range(a) < range(b); });
-    return order;
-  }
-  std::pair<std::uint64_t, std::uint64_t> range(std::size_t i) const {
-    std::pair<std::uint64_t, std::uint64_t> bytes;
-    std::memcpy(&bytes.first, records_[i], 8);
-    std::memcpy(&bytes.second, records_[i] + 8, 8);
-    return bytes;
+  /// One tensor after another in the order of their bytes: f(name, begin, end).
+  template <class F>
+  void for_each_in_file_order(F&& f) const {
+    for (const char* const record : in_file_order()) f(name_of(record), begin_of(record), end_of(record));
   }
 
  private:
-  static std::string_view name_of(const char* record) {
-    std::uint16_t length = 0;
-    std::memcpy(&length, record + 16, 2);
-    return {record + 18, length};
-  }
-  static TensorInfo unpack(const char* record) {
-    TensorInfo info;
-    std::memcpy(&info.begin, record, 8);
-    std::memcpy(&info.end, record + 8, 8);
-    info.name = name_of(record);
-    const char* from = record + 18 + info.name.size();
-    info.dtype = static_cast<DType>(*from++);
-    info.shape.resize(static_cast<std::size_t>(*from++));
-    for (std::uint64_t& extent : info.shape) {
-      unsigned char group = 0;
-      for (unsigned shift = 0; shift == 0 || group >= 128; shift += 7) {
-        group = static_cast<unsigned char>(*from++);
-        extent |= static_cast<std::uint64_t>(group & 127U) << shift;
-      }
-    }
-    return info;
-  }
+  std::vector<const char*> in_file_order() const;
+  static std::string_view name_of(const char* record);
+  static std::uint64_t begin_of(const char* record);
+  static std::uint64_t end_of(const char* record);
 
-  std::deque<const char*> records_;
+  std::vector<const char*> records_;
   std::vector<std::unique_ptr<char[]>> chunks_;
   char* next_ = nullptr;
   std::size_t room_ = 0;
 };
 
-/// Reads a header into a table: everything that can be said about one tensor without its neighbours.
-class HeaderVisitor final : public JsonVisitor {
- public:
-  HeaderVisitor(const JsonParser& parser, const std::string& file, bool unknown_fields, TensorTable& table,
-                Metadata& metadata)
-      : parser_(parser), file_(file), unknown_fields_(unknown_fields), table_(table), metadata_(metadata) {}
-
-  void key(std::string& text) override {
-    switch (place_) {
-      case Place::top:
-        return begin_value(text);
-      case Place::metadata:
-        return begin_pair(text);
-      case Place::entry:
-        return begin_field(text);
-      default:
-        return;
-    }
-  }
-
-  void scalar(JsonKind kind, std::uint64_t number, std::string& text) override {
-    switch (place_) {
-      case Place::value:
-        fail(errc::bad_entry, "a tensor's entry is not an object");
-      case Place::metadata_value:
-        fail(errc::bad_metadata, "__metadata__ is not an object");
-      case Place::pair:
-        if (kind != JsonKind::string) fail(errc::bad_metadata, "a value in __metadata__ is not a string");
-        count_metadata(text);
-        metadata_[std::move(key_)] = text;
-        place_ = Place::metadata;
-        return;
-      case Place::field:
-        return field_scalar(kind, text);
-      case Place::shape:
-      case Place::offsets:
-        return array_scalar(kind, number);
-      default:
-        return;
-    }
-  }
-
-  bool open(JsonKind kind) override {
-    const bool object = kind == JsonKind::object;
-    switch (place_) {
-      case Place::document:
-        place_ = Place::top;
-        return true;
-      case Place::value:
-        if (!object) fail(errc::bad_entry, "a tensor's entry is not an object");
-        place_ = Place::entry;
-        return true;
-      case Place::metadata_value:
-        if (!object) fail(errc::bad_metadata, "__metadata__ is not an object");
-        place_ = Place::metadata;
-        return true;
-      case Place::pair:
-        fail(errc::bad_metadata, "a value in __metadata__ is not a string");
-      case Place::field:
-        if (field_ == Field::unknown) {
-          place_ = Place::entry;
-          return false;
-        }
-        if (field_ == Field::dtype) fail(errc::unknown_dtype, "dtype is not a string");
-        if (object) fail(field_code(), std::string(field_name()) + " is not an array");
-        place_ = field_ == Field::shape ? Place::shape : Place::offsets;
-        return true;
-      default:
-        fail(field_code(), std::string(field_name()) + " is nested");
-    }
-  }
-
-  void close() override {
-    switch (place_) {
-      case Place::shape:
-        place_ = Place::entry;
-        return;
-      case Place::offsets:
-        if (offsets_ != 2) {
-          fail(errc::bad_offsets, "data_offsets has " + std::to_string(offsets_) + " numbers where 2 are expected");
-        }
-        place_ = Place::entry;
-        return;
-      case Place::entry:
-        return end_entry();
-      case Place::metadata:
-        place_ = Place::top;
-        return;
-      default:
-        return;
-    }
-  }
-
-  errc long_string() const override {
-    switch (place_) {
-      case Place::top:
-        return errc::bad_name;
-      case Place::value:
-        return errc::bad_entry;
-      case Place::entry:
-        return errc::unknown_field;
-      case Place::field:
-        return field_ == Field::unknown ? errc::unknown_field
-               : field_ == Field::dtype ? errc::unknown_dtype
-                                        : field_code();
-      case Place::shape:
-      case Place::offsets:
-        return errc::bad_integer;
-      default:
-        return errc::bad_metadata;
-    }
-  }
-
-  errc bad_number() const override {
-    return place_ == Place::shape || place_ == Place::offsets ? errc::bad_integer : errc::header_json;
-  }
-
- private:
-  /// What the parser is about to meet.
-  enum class Place { document, top, value, entry, field, shape, offsets, metadata_value, metadata, pair };
-  enum class Field { dtype, shape, offsets, unknown };
-
-  [[noreturn]] void fail(errc code, std::string_view sentence) const {
-    throw Error(code, sentence, {file_, info_.name, parser_.position() - 1});
-  }
-  errc field_code() const { return field_ == Field::shape ? errc::bad_shape : errc::bad_offsets; }
-  std::string_view field_name() const { return field_ == Field::shape ? "shape" : "data_offsets"; }
-
-  void begin_value(std::string& text) {
-    info_ = {};
-    if (text == "__metadata__") {
-      if (std::exchange(metadata_seen_, true)) fail(errc::duplicate_name, "__metadata__ is there twice");
-      place_ = Place::metadata_value;
-      return;
-    }
-    if (const auto wrong = wrong_with_name(text)) fail(errc::bad_name, *wrong);
-    if (table_.size() == max_tensors) {
-      fail(errc::too_many_tensors, "more than " + std::to_string(max_tensors) + " tensors");
-    }
-    info_.name = std::move(text);
-    seen_[0] = seen_[1] = seen_[2] = false;
-    place_ = Place::value;
-  }
-
-  void begin_pair(std::string& text) {
-    count_metadata(text);
-    if (metadata_.size() == max_metadata_pairs) fail(errc::bad_metadata, "__metadata__ has too many pairs");
-    if (metadata_.count(text) != 0)
-      fail(errc::duplicate_field, "__metadata__ has the key " + printable(text) + " twice");
-    key_ = std::move(text);
-    place_ = Place::pair;
-  }
-  void count_metadata(const std::string& text) {
-    metadata_bytes_ += text.size();
-    if (metadata_bytes_ > max_metadata) {
-      fail(errc::bad_metadata, "__metadata__ is larger than " + std::to_string(max_metadata) + " bytes");
-    }
-  }
-
-  void begin_field(const std::string& text) {
-    field_ = text == "dtype"          ? Field::dtype
-             : text == "shape"        ? Field::shape
-             : text == "data_offsets" ? Field::offsets
-                                      : Field::unknown;
-    if (field_ != Field::unknown) {
-      if (std::exchange(seen_[static_cast<int>(field_)], true))
-        fail(errc::duplicate_field, text + " is there twice");
-    } else if (!unknown_fields_) {
-      fail(errc::unknown_field, "the entry has an unknown field " + printable(text));
-    }
-    offsets_ = field_ == Field::offsets ? 0 : offsets_;
-    place_ = Place::field;
-  }
-
-  void field_scalar(JsonKind kind, const std::string& text) {
-    if (field_ == Field::dtype) {
-      if (kind != JsonKind::string) fail(errc::unknown_dtype, "dtype is not a string");
-      const auto dtype = dtype_from_name(text);
-      if (!dtype) fail(errc::unknown_dtype, "the dtype " + printable(text) + " is not one of safetensors'");
-      info_.dtype = *dtype;
-    } else if (field_ != Field::unknown) {
-      fail(field_code(), std::string(field_name()) + " is not an array");
-    }
-    place_ = Place::entry;
-  }
-
-  void array_scalar(JsonKind kind, std::uint64_t number) {
-    if (kind == JsonKind::negative) fail(field_code(), std::string(field_name()) + " has a negative number");
-    if (kind != JsonKind::whole) {
-      fail(errc::bad_integer, std::string(field_name()) + " has an element that is no decimal number of 64 bits");
-    }
-    if (place_ == Place::shape) {
-      if (info_.shape.size() == max_rank) fail(errc::bad_rank, "the rank is above " + std::to_string(max_rank));
-      info_.shape.push_back(number);
-    } else {
-      if (offsets_ < 2) (offsets_ == 0 ? info_.begin : info_.end) = number;
-      if (++offsets_ > 2) fail(errc::bad_offsets, "data_offsets has more than 2 numbers");
-    }
-  }
-
-  void end_entry() {
-    for (const Field field : {Field::dtype, Field::shape, Field::offsets}) {
-      if (seen_[static_cast<int>(field)]) continue;
-      field_ = field;
-      fail(errc::missing_field, "the entry has no " + std::string(field == Field::dtype ? "dtype" : field_name()));
-    }
-    const auto bytes = byte_size(info_.shape, info_.dtype);
-    if (!bytes) fail(errc::size_overflow, "the shape " + to_string(info_.shape) + " has more than 2^64 bits");
-    if (info_.begin > info_.end) {
-      fail(errc::bad_offsets, "data_offsets [" + std::to_string(info_.begin) + ", " + std::to_string(info_.end) +
-                                  "] end before they begin");
-    }
-    if (info_.end - info_.begin != *bytes) {
-      fail(errc::size_mismatch, "the shape " + to_string(info_.shape) + " of " + std::string(name(info_.dtype)) +
-                                    " takes " + std::to_string(*bytes) + " bytes, data_offsets give " +
-                                    std::to_string(info_.end - info_.begin));
-    }
-    table_.add(info_);
-    place_ = Place::top;
-  }
-
-  const JsonParser& parser_;
-  const std::string& file_;
-  const bool unknown_fields_;
-  TensorTable& table_;
-  Metadata& metadata_;
-
-  Place place_ = Place::document;
-  Field field_ = Field::unknown;
-  TensorInfo info_;
-  bool seen_[3] = {};
-  int offsets_ = 0;
-  std::string key_;
-  bool metadata_seen_ = false;
-  std::size_t metadata_bytes_ = 0;
-};
-
 }  // namespace detail
 }}  // namespace dit
+
+#ifndef DIT_EXTERN
+#include "dit/io/header.inl"
+#endif

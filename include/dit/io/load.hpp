@@ -1,38 +1,71 @@
 #pragma once
 /// From a checkpoint to a model: `load<DiT<dit_xl_2>>("DiT-XL-2-256.safetensors")`.
 
-#include <algorithm>
+#include <cstddef>
 #include <filesystem>
-#include <optional>
 #include <span>
-#include <string>
+#include <string_view>
 #include <vector>
 
-#include "dit/core/thread_pool.hpp"
 #include "dit/io/loader.hpp"
 
 namespace dit { inline namespace DIT_ABI {
 
 namespace detail {
 
+/// A model's parameters by name, and where they are.
+struct ParametersToLoad {
+  struct Parameter {
+    void* parameter;
+    const LoadedType* type;
+  };
+  std::vector<Wanted> wanted;
+  std::vector<Parameter> parameters;
+
+  void add(const Path& path, void* parameter, const LoadedType& type);
+};
+
+/// What loading has to know of a type of models, and does with one of them behind a pointer.
+struct LoadedModel {
+  std::span<const LayoutNames> layouts;
+  std::span<const std::string_view> derived;
+  void (*list)(void* model, ParametersToLoad& list);
+  void (*fill_derived)(void* model) = nullptr;
+  void (*set_layout)(void* model, Layout layout) = nullptr;
+};
+
+template <class M>
+constexpr LoadedModel make_loaded_model() {
+  LoadedModel type{layouts_of<M>(), derived_of<M>(), [](void* model, ParametersToLoad& list) {
+                     for_each_parameter(
+                         [&list]<class P>(const Path& path, P& p) { list.add(path, &p, loaded_type<P>); },
+                         *static_cast<M*>(model));
+                   }};
+  if constexpr (requires(M & model) { model.fill_derived(); }) {
+    type.fill_derived = [](void* model) { static_cast<M*>(model)->fill_derived(); };
+  }
+  if constexpr (requires(M & model) { model.set_layout(Layout::original); }) {
+    type.set_layout = [](void* model, Layout layout) { static_cast<M*>(model)->set_layout(layout); };
+  }
+  return type;
+}
+template <class M>
+inline constexpr LoadedModel loaded_model = make_loaded_model<M>();
+
+LoadReport inspect(void* model, const LoadedModel& type, const Checkpoint& checkpoint, const LoadOptions& options);
+void load(void* model, const LoadedModel& type, const Checkpoint& checkpoint, const LoadOptions& options,
+          LoadReport* report);
+
+void add_wanted(std::vector<Wanted>& wanted, const Path& path, std::span<const Index> shape);
+void mark_derived(std::vector<Wanted>& wanted, std::span<const std::string_view> derived);
+
+/// What a model's checkpoint should have; of a model without numbers as well.
 template <class M>
 std::vector<Wanted> wanted_tensors(const M& model) {
   std::vector<Wanted> wanted;
-  for_each_parameter(
-      [&wanted]<class P>(const Path& path, const P&) {
-        std::string name = path.str();
-        const bool derived = is_derived<M>(name);
-        wanted.push_back({std::move(name), {P::shape.begin(), P::shape.end()}, P::shape[0], derived});
-      },
-      model);
+  for_each_parameter([&wanted]<class P>(const Path& path, const P&) { add_wanted(wanted, path, P::shape); }, model);
+  mark_derived(wanted, derived_of<M>());
   return wanted;
-}
-
-/// The pool that loads so many bytes: a small model is read before a second thread has started.
-inline int loading_threads(std::size_t bytes) {
-  constexpr std::size_t worth_a_thread = std::size_t{1} << 23;
-  return static_cast<int>(std::min({bytes / worth_a_thread + 1, static_cast<std::size_t>(available_cores()),
-                                    static_cast<std::size_t>(ThreadPool::max_threads)}));
 }
 
 }  // namespace detail
@@ -40,9 +73,8 @@ inline int loading_threads(std::size_t bytes) {
 /// Which of the model's tensors a checkpoint has. Throws only for bad options.
 template <class M>
 LoadReport inspect(const Checkpoint& checkpoint, const LoadOptions& options = {}) {
-  const M model{};
-  const auto wanted = detail::wanted_tensors(model);
-  return detail::Binder(checkpoint, wanted, detail::layouts_of<M>(), options).bind().report;
+  M model{};
+  return detail::inspect(&model, detail::loaded_model<M>, checkpoint, options);
 }
 
 /// A model with the weights of an open checkpoint; all of them, or an Error and no model.
@@ -52,42 +84,7 @@ template <class M>
 M bind(const Checkpoint& checkpoint, const LoadOptions& options = {}, LoadReport* report = nullptr) {
   return detail::with_typed_bad_alloc(checkpoint.name(), [&] {
     M model{};
-    const auto wanted = detail::wanted_tensors(model);
-    const detail::Binding binding = detail::Binder(checkpoint, wanted, detail::layouts_of<M>(), options).bind();
-    if (report != nullptr) *report = binding.report;
-    detail::throw_if_wrong(binding.report, checkpoint.name(), options.strict);
-    detail::check_dtypes(binding.sources);
-
-    std::size_t bytes = 0;
-    for_each_parameter([&bytes]<class P>(const Path&, const P& p) { bytes += detail::bytes_once_loaded(p); },
-                       model);
-    if (options.memory_limit && bytes > *options.memory_limit) {
-      throw Error(errc::out_of_memory,
-                  "the weights take " + std::to_string(bytes) + " bytes, and the limit is " +
-                      std::to_string(*options.memory_limit),
-                  {checkpoint.name()});
-    }
-    if (options.check_copies) {
-      for (const auto& copies : binding.copies) detail::check_copies(copies);
-    }
-    if constexpr (requires { model.fill_derived(); }) {
-      const auto absent = [](const auto& sources) { return sources.empty(); };
-      if (std::any_of(binding.sources.begin(), binding.sources.end(), absent)) model.fill_derived();
-    }
-    std::optional<ThreadPool> own;
-    detail::Loader loader(
-        options.executor != nullptr ? *options.executor : own.emplace(detail::loading_threads(bytes)),
-        options.check_finite);
-    std::size_t i = 0;
-    for_each_parameter(
-        [&](const Path&, auto& p) {
-          const auto& sources = binding.sources[i++];
-          if (!sources.empty()) loader.add(p, sources);
-        },
-        model);
-    loader.run();
-    checkpoint.check_unchanged();
-    if constexpr (requires { model.set_layout(Layout::original); }) model.set_layout(binding.report.layout);
+    detail::load(&model, detail::loaded_model<M>, checkpoint, options, report);
     return model;
   });
 }
@@ -106,3 +103,7 @@ M load_from_memory(std::span<const std::byte> bytes, const LoadOptions& options 
 }
 
 }}  // namespace dit
+
+#ifndef DIT_EXTERN
+#include "dit/io/load.inl"
+#endif

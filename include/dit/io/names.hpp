@@ -1,9 +1,7 @@
 #pragma once
 /// Other spellings of the same checkpoint, as tables.
 
-#include <algorithm>
 #include <array>
-#include <charconv>
 #include <optional>
 #include <span>
 #include <string>
@@ -11,7 +9,6 @@
 #include <vector>
 
 #include "dit/core/eigen.hpp"
-#include "dit/core/error.hpp"
 #include "dit/io/name_rule.hpp"
 #include "dit/io/names_autoencoder.hpp"
 #include "dit/io/names_mmdit.hpp"
@@ -53,39 +50,9 @@ struct NameMatch {
   std::string_view number, rest;
 };
 
-inline std::optional<NameMatch> match_name(std::string_view pattern, std::string_view text) {
-  NameMatch match;
-  while (!pattern.empty()) {
-    if (pattern == "*") {
-      match.rest = text;
-      return match;
-    }
-    if (pattern.starts_with("{}")) {
-      std::size_t digits = 0;
-      while (digits < text.size() && text[digits] >= '0' && text[digits] <= '9') ++digits;
-      if (digits == 0) return std::nullopt;
-      match.number = text.substr(0, digits);
-      pattern.remove_prefix(2);
-      text.remove_prefix(digits);
-    } else {
-      if (text.empty() || text.front() != pattern.front()) return std::nullopt;
-      pattern.remove_prefix(1);
-      text.remove_prefix(1);
-    }
-  }
-  if (!text.empty()) return std::nullopt;
-  return match;
-}
+std::optional<NameMatch> match_name(std::string_view pattern, std::string_view text);
 
-inline std::string fill_name(std::string_view pattern, std::string_view number, std::string_view rest) {
-  std::string text;
-  while (!pattern.empty()) {
-    const bool hole = pattern.starts_with("{}");
-    text += hole ? number : pattern == "*" ? rest : pattern.substr(0, 1);
-    pattern.remove_prefix(hole ? 2 : 1);
-  }
-  return text;
-}
+std::string fill_name(std::string_view pattern, std::string_view number, std::string_view rest);
 
 /// Rows [first, first + count) of a tensor in a file. The pieces of one of our tensors are stacked in their order.
 struct Piece {
@@ -97,30 +64,7 @@ struct Piece {
 };
 
 /// Where the rows of our tensor `ours` lie in a layout. No pieces: that layout does not store it.
-inline std::vector<Piece> spell(std::string_view ours, Index rows, std::span<const NameRule> rules) {
-  for (const NameRule& rule : rules) {
-    const auto match = match_name(rule.ours, ours);
-    if (!match || (rule.only_block >= 0 && match->number != std::to_string(rule.only_block))) continue;
-    std::vector<Piece> pieces;
-    Index shares = 0;
-    for (std::size_t i = 0; i < rule.theirs.size() && !rule.theirs[i].empty(); ++i) shares += rule.shares[i];
-    for (std::size_t i = 0; i < rule.theirs.size() && !rule.theirs[i].empty(); ++i) {
-      const bool copied = match->number.empty() && rule.theirs[i].find("{}") != std::string_view::npos;
-      const Index own = rows * rule.shares[i] / shares;
-      Piece piece{fill_name(rule.theirs[i], copied ? "0" : match->number, match->rest), own, 0, own};
-      piece.pointwise = rule.pointwise;
-      if (copied) piece.copies = fill_name(rule.theirs[i], "{}", match->rest);
-      if (rule.swapped_halves) {
-        piece.count = own / 2;
-        pieces.push_back(piece);
-        pieces.back().first = own / 2;
-      }
-      pieces.push_back(std::move(piece));
-    }
-    return pieces;
-  }
-  return {{std::string(ours), rows, 0, rows}};
-}
+std::vector<Piece> spell(std::string_view ours, Index rows, std::span<const NameRule> rules);
 
 /// The layouts that a model's checkpoints come in, besides its own.
 template <class M>
@@ -138,36 +82,22 @@ constexpr std::span<const LayoutNames> layouts_of() {
 }
 
 /// The rules of a layout; bad_option if there is no such layout.
-inline std::span<const NameRule> rules_of(std::span<const LayoutNames> layouts, Layout layout) {
-  for (const LayoutNames& known : layouts) {
-    if (known.layout == layout) return known.rules;
-  }
-  require(layout == Layout::original, errc::bad_option, "this model has no checkpoints of the layout asked for");
-  return {};
-}
+std::span<const NameRule> rules_of(std::span<const LayoutNames> layouts, Layout layout);
 
 /// All of them, or those of one layout, in the order in which they are tried; bad_option if there is no such
 /// layout.
-inline std::vector<LayoutNames> spellings(std::span<const LayoutNames> layouts, std::optional<Layout> asked) {
-  const bool has_original = std::any_of(layouts.begin(), layouts.end(),
-                                        [](const LayoutNames& known) { return known.layout == Layout::original; });
-  std::vector<LayoutNames> all;
-  if (!has_original) all.push_back({Layout::original, {}});
-  all.insert(all.end(), layouts.begin(), layouts.end());
-  if (asked) std::erase_if(all, [&](const LayoutNames& known) { return known.layout != *asked; });
-  require(!all.empty(), errc::bad_option, "this model has no checkpoints of the layout asked for");
-  return all;
-}
+std::vector<LayoutNames> spellings(std::span<const LayoutNames> layouts, std::optional<Layout> asked);
 
+/// The names of a model's derived parameters, which a file need not have.
 template <class M>
-constexpr bool is_derived([[maybe_unused]] std::string_view name) {
-  if constexpr (requires { M::derived; }) {
-    for (const std::string_view each : M::derived) {
-      if (each == name) return true;
-    }
-  }
-  return false;
+constexpr std::span<const std::string_view> derived_of() {
+  if constexpr (requires { M::derived; }) return M::derived;
+  return {};
 }
 
 }  // namespace detail
 }}  // namespace dit
+
+#ifndef DIT_EXTERN
+#include "dit/io/names.inl"
+#endif

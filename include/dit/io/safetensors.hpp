@@ -2,15 +2,15 @@
 /// One safetensors file: 8 bytes of header length, a JSON header, then the tensors' bytes without gap or overlap
 /// (https://huggingface.co/docs/safetensors). Everything the header says is checked when the file is opened.
 
+#include <algorithm>
 #include <filesystem>
-#include <limits>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
-#include "dit/core/tensor.hpp"
 #include "dit/io/byte_source.hpp"
 #include "dit/io/dtype.hpp"
 #include "dit/io/header.hpp"
@@ -28,19 +28,10 @@ class Safetensors {
  public:
   /// Errors: io_open, not_regular_file, file_too_small, header_*, and one code for each thing that
   /// can be wrong with an entry: duplicate_name ... trailing_bytes in core/error.hpp.
-  static Safetensors open(const std::filesystem::path& path, const OpenOptions& options = {}) {
-    return detail::with_typed_bad_alloc(
-        path, [&] { return Safetensors(FileSource::open(path, options.mapped), options); });
-  }
+  static Safetensors open(const std::filesystem::path& path, const OpenOptions& options = {});
   /// Bytes that the caller keeps for as long as this lives.
-  static Safetensors from_memory(std::span<const std::byte> bytes, const OpenOptions& options = {}) {
-    return detail::with_typed_bad_alloc(
-        "memory", [&] { return Safetensors(std::make_unique<MemorySource>(bytes), options); });
-  }
-  explicit Safetensors(std::unique_ptr<ByteSource> source, const OpenOptions& options = {})
-      : source_(std::move(source)) {
-    detail::with_typed_bad_alloc(file(), [&] { read_header(options); });
-  }
+  static Safetensors from_memory(std::span<const std::byte> bytes, const OpenOptions& options = {});
+  explicit Safetensors(std::unique_ptr<ByteSource> source, const OpenOptions& options = {});
 
   const std::string& file() const noexcept { return source_->name(); }
   const Metadata& metadata() const noexcept { return metadata_; }
@@ -56,20 +47,7 @@ class Safetensors {
   /// to R = float, double, bf16 or f16, rounding once. Takes at most 128 KB of memory. Errors: unsupported_dtype,
   /// io_read, file_truncated.
   template <class R>
-  void read_rows(const TensorInfo& info, std::uint64_t first, std::uint64_t count, R* target) const {
-    const std::uint64_t rows = info.shape.empty() ? 1 : info.shape[0];
-    if (first > rows || count > rows - first) {
-      throw Error(errc::bad_option, "rows beyond the end of the tensor", {file(), info.name, {}});
-    }
-    if (!is_real(info.dtype)) {
-      throw Error(errc::unsupported_dtype,
-                  "tensors of type " + std::string(dit::name(info.dtype)) + " cannot be read as numbers",
-                  {file(), info.name, {}});
-    }
-    if (count == 0 || info.begin == info.end) return;
-    const std::uint64_t row_size = (info.end - info.begin) / rows / (bits(info.dtype) / 8);
-    read_values(info, first * row_size, count * row_size, target);
-  }
+  void read_rows(const TensorInfo& info, std::uint64_t first, std::uint64_t count, R* target) const;
 
   /// A whole tensor.
   template <class R>
@@ -80,100 +58,22 @@ class Safetensors {
   }
 
   /// Bytes [begin, begin + count) of a tensor of any dtype.
-  void read_bytes(const TensorInfo& info, std::uint64_t begin, std::size_t count, std::byte* target) const {
-    if (begin > info.end - info.begin || count > info.end - info.begin - begin) {
-      throw Error(errc::bad_option, "bytes beyond the end of the tensor", {file(), info.name, {}});
-    }
-    source_->read(data_ + info.begin + begin, target, count);
-  }
+  void read_bytes(const TensorInfo& info, std::uint64_t begin, std::size_t count, std::byte* target) const;
 
   /// errc::file_changed if the file was written to since it was opened. To be called after the last read.
   void check_unchanged() const { source_->check_unchanged(); }
 
  private:
   template <class R>
-  void read_values(const TensorInfo& info, std::uint64_t first, std::uint64_t count, R* target) const {
-    const std::size_t bytes = bits(info.dtype) / 8;
-    const std::uint64_t at = data_ + info.begin + first * bytes;
-    if (info.dtype == dtype_of<R>) {
-      source_->read(at, target, static_cast<std::size_t>(count * bytes));
-      return;
-    }
-    // Narrower numbers than ours are read to where they will end, wider ones have to go through a buffer.
-    constexpr std::uint64_t block = std::uint64_t{1} << 14;
-    const bool wider = bytes > sizeof(R);
-    const std::unique_ptr<std::byte[]> buffer(
-        wider ? new std::byte[static_cast<std::size_t>(std::min(block, count)) * bytes] : nullptr);
-    for (std::uint64_t done = 0; done < count;) {
-      const auto n = static_cast<std::size_t>(std::min(block, count - done));
-      R* const to = target + done;
-      std::byte* const from = wider ? buffer.get() : reinterpret_cast<std::byte*>(to + n) - n * bytes;
-      source_->read(at + done * bytes, from, n * bytes);
-      detail::decode(info.dtype, from, n, to);
-      done += n;
-    }
-  }
+  void read_values(const TensorInfo& info, std::uint64_t first, std::uint64_t count, R* target) const;
 
-  [[noreturn]] void fail(errc code, std::string_view sentence, std::uint64_t offset,
-                         std::string tensor = "") const {
-    throw Error(code, sentence, {file(), std::move(tensor), offset});
-  }
+  [[noreturn]] void fail(errc code, std::initializer_list<detail::Word> sentence, std::uint64_t offset,
+                         std::string_view tensor = {}) const;
 
-  void read_header(const OpenOptions& options) {
-    const std::uint64_t size = source_->size();
-    if (size < 8)
-      fail(errc::file_too_small, "the file has " + std::to_string(size) + " bytes and needs at least 8", size);
-    std::uint64_t length = 0;
-    source_->read(0, &length, 8);
-    if (length > size - 8) {
-      char start[4];
-      std::memcpy(start, &length, 4);
-      const bool zip = std::memcmp(start, "PK\3\4", 4) == 0;
-      fail(errc::header_length_out_of_range,
-           "the header would have " + std::to_string(length) + " bytes, and the file only " + std::to_string(size) +
-               (zip ? "; this is a PyTorch .pt file: convert it to safetensors" : ""),
-           0);
-    }
-    if (length > max_header) {
-      fail(errc::header_too_large,
-           "the header has " + std::to_string(length) + " bytes, more than " + std::to_string(max_header), 0);
-    }
-    data_ = 8 + length;
-    char first = 0;
-    if (length > 0) source_->read(8, &first, 1);
-    if (first != '{') fail(errc::header_bad_start, "the header does not begin with {", 8);
-
-    JsonParser parser(*source_, 8, data_, {errc::header_not_utf8, errc::header_json, errc::header_json_depth});
-    detail::HeaderVisitor visitor(parser, file(), options.unknown_fields, table_, metadata_);
-    parser.run(visitor);
-    if (const auto twice = table_.sort()) {
-      throw Error(errc::duplicate_name, "two tensors have the same name", {file(), *twice, {}});
-    }
-    check_coverage();
-  }
+  void read_header(const OpenOptions& options);
 
   /// The tensors' bytes follow one another from the start of the data to the end of the file.
-  void check_coverage() const {
-    const std::uint64_t available = source_->size() - data_;
-    std::uint64_t covered = 0;
-    for (const std::uint32_t i : table_.in_file_order()) {
-      const auto [begin, end] = table_.range(i);
-      const auto where = [&] { return std::string(table_.name(i)); };
-      if (begin < covered)
-        fail(errc::offsets_overlap, "the tensor shares bytes with another", data_ + begin, where());
-      if (end > available) {
-        fail(errc::file_truncated,
-             "the tensor ends at byte " + std::to_string(end) + " of the data, of which there are " +
-                 std::to_string(available),
-             source_->size(), where());
-      }
-      if (begin > covered)
-        fail(errc::offsets_gap, "bytes before the tensor belong to none", data_ + covered, where());
-      covered = end;
-    }
-    if (covered != available)
-      fail(errc::trailing_bytes, "bytes after the last tensor belong to none", data_ + covered);
-  }
+  void check_coverage() const;
 
   std::unique_ptr<ByteSource> source_;
   detail::TensorTable table_;
@@ -182,3 +82,7 @@ class Safetensors {
 };
 
 }}  // namespace dit
+
+#ifndef DIT_EXTERN
+#include "dit/io/safetensors.inl"
+#endif

@@ -1,20 +1,14 @@
 #pragma once
 /// Tensors to a safetensors file, byte for byte as the format's own writer does it.
 
-#include <algorithm>
-#include <cerrno>
+#include <cstddef>
+#include <cstdint>
 #include <cstdio>
 #include <filesystem>
 #include <functional>
-#include <span>
 #include <string>
-#include <system_error>
 #include <utility>
 #include <vector>
-
-#if !defined(_WIN32)
-#include <unistd.h>
-#endif
 
 #include "dit/io/header.hpp"
 
@@ -29,10 +23,7 @@ class ByteSink {
 
 class MemorySink final : public ByteSink {
  public:
-  void write(const void* bytes, std::size_t count) override {
-    const auto* from = static_cast<const std::byte*>(bytes);
-    bytes_.insert(bytes_.end(), from, from + count);
-  }
+  DIT_ONCE_VIRTUAL void write(const void* bytes, std::size_t count) override;
   std::vector<std::byte> take() { return std::move(bytes_); }
 
  private:
@@ -42,49 +33,17 @@ class MemorySink final : public ByteSink {
 /// A file that appears under its name only when it is complete: written beside it, then renamed by `commit`.
 class FileSink final : public ByteSink {
  public:
-  explicit FileSink(std::filesystem::path path) : path_(std::move(path)) {
-    for (int attempt = 0; file_ == nullptr; ++attempt) {
-      temporary_ = path_;
-      temporary_ += ".part" + std::to_string(attempt);
-      file_ = std::fopen(temporary_.string().c_str(), "wbx");  // x: fails if it is there
-      if (file_ == nullptr && (errno != EEXIST || attempt == 1000)) fail("the file cannot be created");
-    }
-  }
-  ~FileSink() override {
-    if (file_ == nullptr) return;
-    std::fclose(file_);
-    std::error_code ignored;
-    std::filesystem::remove(temporary_, ignored);
-  }
+  explicit FileSink(std::filesystem::path path);
+  DIT_ONCE_VIRTUAL ~FileSink() override;
   FileSink(const FileSink&) = delete;
   FileSink& operator=(const FileSink&) = delete;
 
-  void write(const void* bytes, std::size_t count) override {
-    if (count > 0 && std::fwrite(bytes, 1, count, file_) != count) fail("writing failed");
-  }
+  DIT_ONCE_VIRTUAL void write(const void* bytes, std::size_t count) override;
 
-  void commit() {
-    bool good = std::fflush(file_) == 0;
-#if !defined(_WIN32)
-    good = good && ::fsync(::fileno(file_)) == 0;
-#endif
-    if (!good) fail("writing failed");
-    const bool closed = std::fclose(std::exchange(file_, nullptr)) == 0;
-    std::error_code failed;
-    if (closed) std::filesystem::rename(temporary_, path_, failed);
-    if (!closed || failed) {
-      std::error_code ignored;
-      std::filesystem::remove(temporary_, ignored);
-      throw Error(errc::io_write,
-                  closed ? "the file cannot be put in place: " + failed.message() : "writing failed",
-                  {path_.string()});
-    }
-  }
+  void commit();
 
  private:
-  [[noreturn]] void fail(const char* what) const {
-    throw Error(errc::io_write, what + (": " + std::generic_category().message(errno)), {path_.string()});
-  }
+  [[noreturn]] void fail(const char* what) const;
 
   std::filesystem::path path_, temporary_;
   std::FILE* file_ = nullptr;
@@ -98,103 +57,12 @@ struct TensorToWrite {
   std::function<void(ByteSink&)> write;
 };
 
-namespace detail {
-
-/// As Rust's serde_json: only what must be escaped is.
-inline std::string json_string(std::string_view text) {
-  constexpr char hex[] = "0123456789abcdef";
-  std::string out = "\"";
-  for (const char c : text) {
-    switch (c) {
-      case '"':
-        out += "\\\"";
-        break;
-      case '\\':
-        out += "\\\\";
-        break;
-      case '\b':
-        out += "\\b";
-        break;
-      case '\f':
-        out += "\\f";
-        break;
-      case '\n':
-        out += "\\n";
-        break;
-      case '\r':
-        out += "\\r";
-        break;
-      case '\t':
-        out += "\\t";
-        break;
-      default:
-        if (static_cast<unsigned char>(c) < 0x20) {
-          out += std::string("\\u00") + hex[c >> 4] + hex[c & 15];
-        } else {
-          out += c;
-        }
-    }
-  }
-  return out + "\"";
-}
-
-/// The header for tensors in the order given, padded with spaces to a multiple of 8.
-inline std::string make_header(const std::vector<TensorToWrite>& tensors, const Metadata& metadata) {
-  std::string text = "{";
-  if (!metadata.empty()) {
-    text += "\"__metadata__\":{";
-    for (const auto& [key, value] : metadata) {
-      text += (text.back() == '{' ? "" : ",") + json_string(key) + ":" + json_string(value);
-    }
-    text += "}";
-  }
-  std::uint64_t begin = 0;
-  for (const TensorToWrite& tensor : tensors) {
-    const auto bytes = byte_size(tensor.shape, tensor.dtype);
-    if (!bytes)
-      throw Error(errc::size_overflow, "the shape has more than 2^64 bits", {"", printable(tensor.name), {}});
-    if (text.size() > 1) text += ",";
-    text += json_string(tensor.name) + ":{\"dtype\":\"" + std::string(name(tensor.dtype)) + "\",\"shape\":[";
-    for (const std::uint64_t extent : tensor.shape) {
-      if (text.back() != '[') text += ',';
-      text += std::to_string(extent);
-    }
-    text += "],\"data_offsets\":[" + std::to_string(begin) + "," + std::to_string(begin + *bytes) + "]}";
-    begin += *bytes;
-  }
-  text += "}";
-  text.resize((text.size() + 7) / 8 * 8, ' ');
-  return text;
-}
-
-/// What is written must be readable: names, sizes and UTF-8 are judged by the reader itself.
-inline void check_header(const std::string& text) {
-  if (text.size() > max_header) throw Error(errc::header_too_large, "the header is larger than 100 MB");
-  const MemorySource source(std::as_bytes(std::span(text)), "to be written");
-  JsonParser parser(source, 0, text.size(), {errc::header_not_utf8, errc::header_json, errc::header_json_depth});
-  TensorTable table;
-  Metadata metadata;
-  HeaderVisitor visitor(parser, source.name(), false, table, metadata);
-  parser.run(visitor);
-  if (const auto twice = table.sort()) {
-    throw Error(errc::duplicate_name, "two tensors have the same name", {"", *twice, {}});
-  }
-}
-
-}  // namespace detail
-
 /// Writes a safetensors file, largest dtype first, then by name: the order, and all bytes, of the format's own
 /// writer. Errors: io_write, and for what no reader would take bad_name, duplicate_name, header_not_utf8, ...
-inline void write_safetensors(ByteSink& sink, std::vector<TensorToWrite> tensors, const Metadata& metadata = {}) {
-  std::sort(tensors.begin(), tensors.end(), [](const TensorToWrite& a, const TensorToWrite& b) {
-    return a.dtype != b.dtype ? a.dtype > b.dtype : a.name < b.name;
-  });
-  const std::string header = detail::make_header(tensors, metadata);
-  detail::check_header(header);
-  const std::uint64_t length = header.size();
-  sink.write(&length, 8);
-  sink.write(header.data(), header.size());
-  for (const TensorToWrite& tensor : tensors) tensor.write(sink);
-}
+void write_safetensors(ByteSink& sink, std::vector<TensorToWrite> tensors, const Metadata& metadata = {});
 
 }}  // namespace dit
+
+#ifndef DIT_EXTERN
+#include "dit/io/writer.inl"
+#endif

@@ -29,9 +29,15 @@ DIT_INLINE Vec<T> activated(Vec<T> x) {
 
 template <Activation activation, class T>
 DIT_TARGET void activate_all(const T* x, Index n, T* y) {
-  Index i = 0;
-  for (; i + 16 <= n; i += 16) store(y + i, activated<activation>(load(x + i)));
-  if (i < n) store(y + i, activated<activation>(load(x + i, n - i)), n - i);
+  for (Index i = 0; i < n; i += 16) {  // one copy of a long body, for whole steps and for the rest
+    const Index left = n - i;
+    const Vec<T> v = activated<activation>(left >= 16 ? load(x + i) : load(x + i, left));
+    if (left >= 16) {
+      store(y + i, v);
+    } else {
+      store(y + i, v, left);
+    }
+  }
 }
 
 template <class T>
@@ -170,15 +176,17 @@ DIT_TARGET void softmax(const T* x, Index n, T* y) {
   for (; i < n; ++i) most[0] = most[0] > x[i] ? most[0] : x[i];
   const Vec<T> m = broadcast(most[0]);
   Vec<T> sum = broadcast(T(0));
-  for (i = 0; i + 16 <= n; i += 16) {
-    const Vec<T> p = exp(load(x + i) - m);
-    store(y + i, p);
-    sum = sum + p;
-  }
   T total = T(0);
-  if (i < n) {
-    store(y + i, exp(load(x + i, n - i) - m), n - i);
-    for (Index j = i; j < n; ++j) total += y[j];
+  for (i = 0; i < n; i += 16) {
+    const Index left = n - i;
+    const Vec<T> p = exp((left >= 16 ? load(x + i) : load(x + i, left)) - m);
+    if (left >= 16) {
+      store(y + i, p);
+      sum = sum + p;
+    } else {
+      store(y + i, p, left);
+      for (Index j = i; j < n; ++j) total += y[j];
+    }
   }
   const Vec<T> all = broadcast(total + sum_of(sum));
   for (i = 0; i + 16 <= n; i += 16) store(y + i, load(y + i) / all);

@@ -21,8 +21,8 @@ enum class Norm : std::uint8_t { layer, rms };
 /// What matrices of weights consist of. It says so once for a type, however many of them ask.
 template <class T>
 struct WeightType {
-  static constexpr bool known = std::is_same_v<T, float> || std::is_same_v<T, double> || std::is_same_v<T, bf16> ||
-                                std::is_same_v<T, int8>;
+  static constexpr bool known =
+      std::is_same_v<T, float> || std::is_same_v<T, double> || std::is_same_v<T, bf16> || std::is_same_v<T, int8>;
   static_assert(known, "the weights of a model are float, double, dit::bf16 or dit::int8");
 };
 
