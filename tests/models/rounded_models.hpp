@@ -187,9 +187,7 @@ TYPED_TEST_P(RoundedModels, TakeTheArenaThatWasPlannedAndAllocateNothing) {
     const auto x = random_latents<TypeParam>(p.batch, p.height, p.width, 2);
     const auto condition = random_condition<TypeParam>(p.batch, 3, p.text);
     const std::vector<float> t(static_cast<std::size_t>(p.batch), TypeParam::model_time(0.5));
-    Index channels = x.dimension(1);
-    if constexpr (TypeParam::family == "dit") channels = TypeParam::config.out_channels();
-    Tensor<float, 4> out(p.batch, channels, p.height, p.width);
+    auto out = output_for<TypeParam>(x);
     {
       Workspace workspace(p.threads);
       const long before = allocations::count;
