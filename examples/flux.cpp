@@ -8,13 +8,37 @@
 
 #include "flux.hpp"
 
+namespace text_to_image {
+
+using Vae = dit::AutoencoderKL<dit::flux_vae>;
+using Tiny = dit::AutoencoderTiny<dit::taef1>;
+
+// CMake compiles this file once for each size, DIT_SIZE, and once without them for the rest.
+#define DIT_DRAW(size) \
+  void draw_flux<Vae, Tiny, dit::Flux<size>>(FluxOptions, const dit::Checkpoint&, const char*, const FluxRecipe&)
+#ifdef DIT_SIZE
+extern template Decoder load_decoder<Vae>(const Options&, const dit::Checkpoint&);
+extern template Decoder load_tiny_decoder<Tiny>(const std::string&);
+template DIT_DRAW(dit::DIT_SIZE);
+#else
+template Decoder load_decoder<Vae>(const Options&, const dit::Checkpoint&);
+template Decoder load_tiny_decoder<Tiny>(const std::string&);
+extern template DIT_DRAW(dit::flux_dev);
+extern template DIT_DRAW(dit::flux_fill);
+extern template DIT_DRAW(dit::flux_canny);
+extern template DIT_DRAW(dit::flux_schnell);
+#endif
+
+}  // namespace text_to_image
+
+#ifndef DIT_SIZE
 int main(int argc, char** argv) {
   using namespace text_to_image;
-  using dit::AutoencoderKL, dit::AutoencoderTiny, dit::Flux;
-  return flux<AutoencoderKL<dit::flux_vae>, AutoencoderTiny<dit::taef1>>(
-      argc, argv,  // schnell last: its tensors are all in the others
-      Candidate<Flux<dit::flux_dev>, FluxRecipe>{"FLUX.1-dev", {28, 3.5F}},
-      Candidate<Flux<dit::flux_fill>, FluxRecipe>{"FLUX.1-Fill", {50, 30, /*masked=*/true}},
-      Candidate<Flux<dit::flux_canny>, FluxRecipe>{"FLUX.1-Canny or -Depth", {50, 30}},
-      Candidate<Flux<dit::flux_schnell>, FluxRecipe>{"FLUX.1-schnell", {4, 0}});
+  using dit::Flux;
+  return flux<Vae, Tiny>(argc, argv,  // schnell last: its tensors are all in the others
+                         Candidate<Flux<dit::flux_dev>, FluxRecipe>{"FLUX.1-dev", {28, 3.5F}},
+                         Candidate<Flux<dit::flux_fill>, FluxRecipe>{"FLUX.1-Fill", {50, 30, /*masked=*/true}},
+                         Candidate<Flux<dit::flux_canny>, FluxRecipe>{"FLUX.1-Canny or -Depth", {50, 30}},
+                         Candidate<Flux<dit::flux_schnell>, FluxRecipe>{"FLUX.1-schnell", {4, 0}});
 }
+#endif

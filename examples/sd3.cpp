@@ -6,12 +6,35 @@
 
 #include "sd3.hpp"
 
+namespace text_to_image {
+
+using Vae = dit::AutoencoderKL<dit::sd3_vae>;
+using Tiny = dit::AutoencoderTiny<dit::taesd3>;
+
+// CMake compiles this file once for each size, DIT_SIZE, and once without them for the rest.
+#define DIT_DRAW(size) \
+  void draw_sd3<Vae, Tiny, dit::MMDiT<size>>(Sd3Options, const dit::Checkpoint&, const char*, const Sd3Recipe&)
+#ifdef DIT_SIZE
+extern template Decoder load_decoder<Vae>(const Options&, const dit::Checkpoint&);
+extern template Decoder load_tiny_decoder<Tiny>(const std::string&);
+template DIT_DRAW(dit::DIT_SIZE);
+#else
+template Decoder load_decoder<Vae>(const Options&, const dit::Checkpoint&);
+template Decoder load_tiny_decoder<Tiny>(const std::string&);
+extern template DIT_DRAW(dit::sd3_medium);
+extern template DIT_DRAW(dit::sd3_5_medium);
+extern template DIT_DRAW(dit::sd3_5_large);
+#endif
+
+}  // namespace text_to_image
+
+#ifndef DIT_SIZE
 int main(int argc, char** argv) {
   using namespace text_to_image;
-  using dit::AutoencoderKL, dit::AutoencoderTiny, dit::MMDiT;
-  return sd3<AutoencoderKL<dit::sd3_vae>, AutoencoderTiny<dit::taesd3>>(
-      argc, argv,  // with the settings of Stability-AI/sd3.5, sd3_infer.py
-      Candidate<MMDiT<dit::sd3_medium>, Sd3Recipe>{"SD3-medium", {50, 5, 1, true}},
-      Candidate<MMDiT<dit::sd3_5_medium>, Sd3Recipe>{"SD3.5-medium", {50, 5, 3, true}},
-      Candidate<MMDiT<dit::sd3_5_large>, Sd3Recipe>{"SD3.5-large", {40, 4.5, 3, true}});
+  using dit::MMDiT;
+  return sd3<Vae, Tiny>(argc, argv,  // with the settings of Stability-AI/sd3.5, sd3_infer.py
+                        Candidate<MMDiT<dit::sd3_medium>, Sd3Recipe>{"SD3-medium", {50, 5, 1, true}},
+                        Candidate<MMDiT<dit::sd3_5_medium>, Sd3Recipe>{"SD3.5-medium", {50, 5, 3, true}},
+                        Candidate<MMDiT<dit::sd3_5_large>, Sd3Recipe>{"SD3.5-large", {40, 4.5, 3, true}});
 }
+#endif

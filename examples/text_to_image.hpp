@@ -240,6 +240,10 @@ Decoder load_decoder(const Options& o, const dit::Checkpoint& model) {
   if (o.type == "fp32") return Decoder::of(load_vae<Vae>(o, model));
   return Decoder::of(load_vae<dit::with_scalar<Vae, dit::bf16>>(o, model));
 }
+template <class Tiny>
+Decoder load_tiny_decoder(const std::string& path) {
+  return Decoder::of(load<Tiny>(open(path), "the model's tiny autoencoder"));
+}
 
 // ----------------------------------------------------------------------------------------------------- tensors
 
@@ -308,7 +312,7 @@ class Studio {
   /// Loads the autoencoders, before the model takes its time.
   Studio(const Options& options, const dit::Checkpoint& model)
       : workspace(options.threads), options_(options), vae_(load_decoder<Vae>(options, model)) {
-    if (!options.preview_vae.empty()) tiny_ = load<Tiny>(open(options.preview_vae), "the model's tiny autoencoder");
+    if (!options.preview_vae.empty()) tiny_ = load_tiny_decoder<Tiny>(options.preview_vae);
   }
 
   dit::Workspace workspace;  ///< for the model as well
@@ -368,7 +372,7 @@ class Studio {
 
   const Options& options_;
   Decoder vae_;
-  std::optional<Tiny> tiny_;
+  std::optional<Decoder> tiny_;
 };
 
 // -------------------------------------------------------------------------------------------------------- text

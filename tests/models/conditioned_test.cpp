@@ -1,4 +1,5 @@
-/// A DiT as the field that a sampler walks along: its time, its classes, its prepared modulations, its guidance.
+/// A model as the field that a sampler walks along: its time, its classes or texts, its prepared modulations, its
+/// guidance, the blocks that are left out.
 
 #include "dit/core/random.hpp"
 #include "dit/sampling/ddim.hpp"
@@ -7,27 +8,132 @@
 #include "dit/sampling/prediction.hpp"
 #include "dit/sampling/sample.hpp"
 #include "dit/sampling/schedule.hpp"
-#include "models/models.hpp"
+#include "dit/sampling/skip_layer.hpp"
+#include "models/text_models.hpp"
 
 namespace {
 
 using namespace dit;
 using namespace support;
 
-template <class T>
+template <class M>
 class Fields : public testing::Test {};
-TYPED_TEST_SUITE(Fields, Scalars, ScalarName);
+using AllModels = testing::Types<DiT<tiny>, DiT<tiny, double>, MMDiT<mixed_mini>, MMDiT<mixed_mini, double>,
+                                 Flux<flux_mini>, Flux<flux_mini, double>>;
+TYPED_TEST_SUITE(Fields, AllModels, ModelName);
 
 template <class M, class Field, class Time>
-auto ask(Field& field, const Tensor<typename M::R, 4>& x, Time t) {
-  using R = typename M::R;
-  Tensor<R, 4> out(x.dimension(0), M::config.out_channels(), x.dimension(2), x.dimension(3));
-  out.setConstant(R(-7));
-  field(View<const R, 4>(x), t, View<R, 4>(out));
-  return out;
+Tensor<typename M::R, 4> ask(Field&& field, const Tensor<typename M::R, 4>& x, Time time) {
+  auto v = output_for<M>(x);
+  field(View<const typename M::R, 4>(x), time, View<typename M::R, 4>(v));
+  return v;
 }
 
-TYPED_TEST(Fields, OfAFlowCountTimeInThousandthsAndOfAChainInSteps) {
+TYPED_TEST(Fields, AreTheModelAtThatTimePreparedOrNot) {
+  using M = TypeParam;
+  using R = typename M::R;
+  const auto model = random_model<M>(1);
+  Workspace workspace(2);
+  const auto x = random_latents<M>(3, 6, 10, 2);
+  const auto condition = random_condition<M>(3, 3);
+  const auto schedule = Schedule::uniform(5).shifted(3);
+  Conditioned plain(model, condition, workspace), prepared(model, condition, workspace);
+  prepared.prepare(schedule.template times<R>());
+  for (const R sigma : schedule.template times<R>()) {
+    const auto direct = run_text(model, x, condition, workspace, std::vector<R>(3, M::model_time(sigma)));
+    EXPECT_TRUE(same_bits(ask<M>(plain, x, sigma), direct)) << sigma;
+    EXPECT_TRUE(same_bits(ask<M>(prepared, x, sigma), direct)) << sigma;
+  }
+  const R other = R(0.123);  // that was not prepared
+  EXPECT_TRUE(same_bits(ask<M>(prepared, x, other), ask<M>(plain, x, other)));
+  prepared.prepare(std::vector<double>{0.5, 0.25});  // anew, and times of another type
+  for (const R sigma : {R(0.5), R(0.25), R(1)})
+    EXPECT_TRUE(same_bits(ask<M>(prepared, x, sigma), ask<M>(plain, x, sigma)));
+}
+
+TYPED_TEST(Fields, GiveASmallerBatchTheFirstConditions) {
+  using M = TypeParam;
+  using R = typename M::R;
+  const auto model = random_model<M>(1);
+  Workspace workspace(2);
+  const auto x = random_latents<M>(3, 6, 10, 2);
+  const auto condition = random_condition<M>(3, 3);
+  for (const bool prepared : {false, true}) {
+    Conditioned field(model, condition, workspace);
+    if (prepared) field.prepare(std::vector<R>{1, R(0.5)});
+    const auto all = ask<M>(field, x, R(0.5));
+    EXPECT_TRUE(same_bits(ask<M>(field, pick(x, {0, 1}), R(0.5)), pick(all, {0, 1})));
+    EXPECT_TRUE(same_bits(ask<M>(field, pick(x, {0}), R(0.5)), pick(all, {0})));
+    EXPECT_FALSE(same_bits(ask<M>(field, pick(x, {1}), R(0.5)), pick(all, {1})));
+    EXPECT_TRUE(same_bits(ask<M>(field, x, R(0.5)), all));  // and all of them again
+    EXPECT_ERROR(errc::bad_condition, ask<M>(field, random_latents<M>(4, 6, 10, 2), R(0.5)));
+  }
+}
+
+TYPED_TEST(Fields, TakeLatentsOfAnySizeOneAfterTheOther) {
+  using M = TypeParam;
+  using R = typename M::R;
+  const auto model = random_model<M>(1);
+  Workspace workspace(2);
+  const auto condition = random_condition<M>(1, 3);
+  Conditioned field(model, condition, workspace);
+  for (const auto& [height, width] : {std::pair<Index, Index>{8, 8}, {2, 20}, {24, 6}, {8, 8}}) {
+    const auto x = random_latents<M>(1, height, width, 2);
+    EXPECT_TRUE(
+        same_bits(ask<M>(field, x, R(0.5)), run_text(model, x, condition, workspace, {M::model_time(0.5)})));
+  }
+}
+
+TYPED_TEST(Fields, KeepTheirConditionWhenTheCallersIsGone) {
+  using M = TypeParam;
+  using R = typename M::R;
+  const auto model = random_model<M>(1);
+  Workspace workspace(2);
+  const auto x = random_latents<M>(2, 6, 10, 2);
+  Conditioned field(model, random_condition<M>(2, 3), workspace);  // a temporary
+  auto copied = field;
+  field.prepare(std::vector<R>{R(0.5)});
+  EXPECT_TRUE(same_bits(ask<M>(field, x, R(0.5)), ask<M>(copied, x, R(0.5))));
+  EXPECT_TRUE(same_bits(ask<M>(copied, x, R(0.5)), run_text(model, x, random_condition<M>(2, 3), workspace,
+                                                            std::vector<R>(2, M::model_time(0.5)))));
+}
+
+TYPED_TEST(Fields, AreGuidedInOneCallAsInTwoBitForBit) {
+  using M = TypeParam;
+  using R = typename M::R;
+  const auto model = random_model<M>(1);
+  Workspace workspace(2);
+  const auto x = random_latents<M>(2, 6, 10, 2);
+  const auto prompts = random_condition<M>(2, 3), negative = random_condition<M>(2, 4);
+  const auto both = joined<M>(prompts, negative);
+  for (const bool prepared : {false, true}) {
+    Conditioned field(model, both, workspace), conditional(model, prompts, workspace),
+        unconditional(model, negative, workspace);
+    if (prepared) field.prepare(std::vector<R>{R(0.5), R(0.25)});
+    const Guidance guidance{.scale = 5, .lo = 0.2, .hi = 0.8};
+    BatchedGuidance batched(std::ref(field), guidance);
+    SequentialGuidance sequential(std::ref(conditional), std::ref(unconditional), guidance);
+    for (const R sigma : {R(0.5), R(0.25), R(0.3), R(1)})
+      EXPECT_TRUE(same_bits(ask<M>(batched, x, sigma), ask<M>(sequential, x, sigma))) << sigma;
+    EXPECT_TRUE(same_bits(ask<M>(batched, x, R(0.9)), ask<M>(conditional, x, R(0.9))));
+    const auto c = ask<M>(conditional, x, R(0.5)), u = ask<M>(unconditional, x, R(0.5));
+    Tensor<R, 4> guided = u + (c - u) * R(5);
+    const Index one = x.size() / 2, all = guided.size() / 2;
+    for (const Index b : {0, 1}) {  // a DiT's variance logits stay those of its condition
+      std::copy(c.data() + b * all + one, c.data() + (b + 1) * all, guided.data() + b * all + one);
+    }
+    EXPECT_TRUE(close(ask<M>(batched, x, R(0.5)), guided, whole_model<R>));
+    EXPECT_GT(distance(guided, c).nmse, 1e-3);
+  }
+}
+
+// Of a DiT.
+
+template <class T>
+class ClassFields : public testing::Test {};
+TYPED_TEST_SUITE(ClassFields, Scalars, ScalarName);
+
+TYPED_TEST(ClassFields, OfAFlowCountTimeInThousandthsAndOfAChainInSteps) {
   using T = TypeParam;
   using M = DiT<mini, T>;
   const auto model = random_model<M>(1);
@@ -40,29 +146,19 @@ TYPED_TEST(Fields, OfAFlowCountTimeInThousandthsAndOfAChainInSteps) {
   EXPECT_TRUE(same_bits(ask<M>(field, x, 1), run(model, x, workspace, {1, 1}, {3, 10})));
 }
 
-TYPED_TEST(Fields, ArePreparedBitForBit) {
-  using T = TypeParam;
-  using M = DiT<tiny, T>;
+TYPED_TEST(ClassFields, OfAChainArePreparedBitForBit) {
+  using M = DiT<tiny, TypeParam>;
   const auto model = random_model<M>(1);
   Workspace workspace(2);
   const auto x = latents<M>(3, 8, 8, 2);
-  const auto schedule = Schedule::uniform(7).shifted(3);
-  Conditioned plain(model, {3, 10, 0}, workspace), prepared(model, {3, 10, 0}, workspace);
-  prepared.prepare(schedule.times<T>());
-  for (const T t : schedule.times<T>()) EXPECT_TRUE(same_bits(ask<M>(prepared, x, t), ask<M>(plain, x, t))) << t;
-  EXPECT_TRUE(same_bits(ask<M>(prepared, x, T(0.123)), ask<M>(plain, x, T(0.123))))
-      << "a time that was not prepared";
-  const T last = schedule.times<T>().back();  // the first of the classes for a smaller batch
-  EXPECT_TRUE(same_bits(ask<M>(prepared, samples(x, 0, 2), last), samples(ask<M>(plain, x, last), 0, 2)));
-
-  Conditioned chain(model, {3, 10, 0}, workspace);
+  Conditioned plain(model, {3, 10, 0}, workspace), chain(model, {3, 10, 0}, workspace);
   chain.prepare(std::vector<int>{999, 500, 0});
   for (const int t : {999, 500, 0, 7}) EXPECT_TRUE(same_bits(ask<M>(chain, x, t), ask<M>(plain, x, t))) << t;
   chain.prepare(std::vector<std::int64_t>{999, 250});  // anew, and steps of any integer type
   for (const int t : {999, 250, 500}) EXPECT_TRUE(same_bits(ask<M>(chain, x, t), ask<M>(plain, x, t))) << t;
 }
 
-TYPED_TEST(Fields, RefuseWhatTheModelCannotAnswer) {
+TYPED_TEST(ClassFields, RefuseWhatTheModelCannotAnswer) {
   using T = TypeParam;
   using M = DiT<mini, T>;
   const auto model = random_model<M>(1);
@@ -99,7 +195,7 @@ void expect_guided(const std::string& name, const Golden& io, Make&& make) {
 }
 
 // The official code guides 3 of the 4 channels, diffusers all; the variance logits stay the conditional ones.
-TYPED_TEST(Fields, AreGuidedAsTheOfficialCodeAndAsDiffusersDo) {
+TYPED_TEST(ClassFields, AreGuidedAsTheOfficialCodeAndAsDiffusersDo) {
   using T = TypeParam;
   using M = DiT<tiny, T>;
   const auto model = golden_model<M>("dit_tiny");
@@ -120,27 +216,8 @@ TYPED_TEST(Fields, AreGuidedAsTheOfficialCodeAndAsDiffusersDo) {
   }
 }
 
-TYPED_TEST(Fields, AreGuidedInOneCallAsInTwoBitForBit) {
-  using T = TypeParam;
-  using M = DiT<tiny, T>;
-  const auto model = random_model<M>(1);
-  Workspace workspace(2);
-  const auto x = latents<M>(2, 6, 10, 2);
-  Conditioned both(model, {3, 5, 10, 10}, workspace);
-  both.prepare(std::vector<T>{T(0.5)});
-  BatchedGuidance batched(both, Guidance{.scale = 3, .lo = 0.2, .hi = 0.8});
-  SequentialGuidance sequential(Conditioned(model, {3, 5}, workspace), Conditioned(model, {10, 10}, workspace),
-                                Guidance{.scale = 3, .lo = 0.2, .hi = 0.8});
-  Conditioned conditional(model, {3, 5}, workspace);
-  for (const T t : {T(0.5), T(0.25), T(1)}) {
-    EXPECT_TRUE(same_bits(ask<M>(batched, x, t), ask<M>(sequential, x, t))) << t;
-  }
-  EXPECT_TRUE(same_bits(ask<M>(batched, x, T(0.9)), ask<M>(conditional, x, T(0.9))));
-  EXPECT_GT(distance(ask<M>(batched, x, T(0.5)), ask<M>(conditional, x, T(0.5))).nmse, 1e-3);
-}
-
 /// As the authors sample: a chain with learned variance, guidance on three of four channels.
-TYPED_TEST(Fields, WithLearnedVarianceWalkTheirChain) {
+TYPED_TEST(ClassFields, WithLearnedVarianceWalkTheirChain) {
   using T = TypeParam;
   using M = DiT<mini, T>;
   const auto model = random_model<M>(1);
@@ -175,5 +252,91 @@ TYPED_TEST(Fields, WithLearnedVarianceWalkTheirChain) {
   while (!ddim.done()) ddim.step(eps);
   EXPECT_TRUE(same_bits(plain.x, ddim.take()));
 }
+
+// Of models that are told a text.
+
+template <class M>
+class TextFields : public testing::Test {};
+TYPED_TEST_SUITE(TextFields, TextModels, ModelName);
+
+TYPED_TEST(TextFields, ConcatenateTextsSampleBySample) {
+  using M = TypeParam;
+  const auto a = random_text<M>(2, 1), b = random_text<M>(3, 2), both = concat(a, b);
+  EXPECT_EQ(both.samples(), 5);
+  EXPECT_TRUE(same_bits(pick(both, {0, 1}).context, a.context));
+  EXPECT_TRUE(same_bits(pick(both, {0, 1}).pooled, a.pooled));
+  EXPECT_TRUE(same_bits(pick(both, {2, 3, 4}).context, b.context));
+  EXPECT_TRUE(same_bits(pick(both, {2, 3, 4}).pooled, b.pooled));
+}
+
+// Skip-layer guidance, in models that have it.
+
+template <class T>
+class SkippingFields : public testing::Test {};
+TYPED_TEST_SUITE(SkippingFields, Scalars, ScalarName);
+
+/// A block whose gates are closed passes both streams through: the model without it.
+template <class M>
+void close_gates(M& model, const std::vector<int>& blocks) {
+  M::Blocks::visit(
+      [&](int i, auto& block) {
+        if (std::find(blocks.begin(), blocks.end(), i) == blocks.end()) return;
+        silence(block.x_block.adaLN_modulation);
+        silence(block.context_block.adaLN_modulation);
+      },
+      model.joint_blocks);
+}
+
+TYPED_TEST(SkippingFields, AreTheModelWithoutThoseBlocks) {
+  using T = TypeParam;
+  using M = MMDiT<mixed_mini, T>;
+  const auto model = random_model<M>(1);
+  Workspace workspace(2);
+  const auto x = random_latents<M>(2, 6, 10, 2);
+  const auto text = random_condition<M>(2, 3);
+  for (const bool prepared : {false, true}) {
+    Conditioned field(model, text, workspace);
+    if (prepared) field.prepare(std::vector<T>{T(0.5)});
+    const auto whole = ask<M>(field, x, T(0.5));
+    const auto expect_skipped = [&](auto skipping, const std::vector<int>& blocks) {
+      auto without = random_model<M>(1);
+      close_gates(without, blocks);
+      const auto v = ask<M>(skipping, x, T(0.5));
+      EXPECT_TRUE(same_bits(v, ask<M>(Conditioned(without, text, workspace), x, T(0.5))));
+      EXPECT_EQ(distance(v, whole).nmse > 1e-6, !blocks.empty());
+    };
+    expect_skipped(field.skipping({}), {});
+    expect_skipped(field.skipping({0}), {0});
+    expect_skipped(field.skipping({1}), {1});
+    expect_skipped(field.skipping({2}), {2});
+    expect_skipped(field.skipping({2, 0}), {0, 2});
+    expect_skipped(field.skipping({0, 1, 2, 1}), {0, 1, 2});
+    EXPECT_TRUE(same_bits(ask<M>(field, x, T(0.5)), whole));  // which is none the worse for it
+  }
+}
+
+TYPED_TEST(SkippingFields, GuideAwayFromTheModelWithoutThoseBlocks) {
+  using T = TypeParam;
+  using M = MMDiT<mixed_mini, T>;
+  const auto model = random_model<M>(1);
+  Workspace workspace(2);
+  const auto x = random_latents<M>(2, 6, 10, 2);
+  Conditioned both(model, concat(random_text<M>(2, 3), random_text<M>(2, 4)), workspace);
+  const SkipLayer options{.scale = 2.8, .lo = 0.2, .hi = 0.8};
+  BatchedGuidance guided(std::ref(both), Guidance{.scale = 5});
+  SkipLayerGuidance field(std::ref(guided), both.skipping({1}), options);
+  const auto c = ask<M>(both, x, T(0.5)), g = ask<M>(guided, x, T(0.5)), s = ask<M>(both.skipping({1}), x, T(0.5));
+  const Tensor<T, 4> expected = g + (c - s) * T(2.8);
+  EXPECT_TRUE(close(ask<M>(field, x, T(0.5)), expected, whole_model<T>));
+  EXPECT_GT(distance(g, expected).nmse, 1e-4);
+  EXPECT_TRUE(same_bits(ask<M>(field, x, T(0.9)), ask<M>(guided, x, T(0.9))));
+}
+
+template <class F>
+concept Skips = requires(F field) {
+  field.skipping({1});
+};
+static_assert(Skips<Conditioned<MMDiT<mixed_mini>>>);
+static_assert(!Skips<Conditioned<Flux<flux_mini>>>);
 
 }  // namespace

@@ -1,6 +1,5 @@
 /// DiT and PlainDiT with weights of bf16 and int8: near the official models, and what holds for all such models.
 
-#include "dit/models/plain_dit.hpp"
 #include "models/rounded_models.hpp"
 
 namespace support { namespace {
@@ -28,14 +27,6 @@ TYPED_TEST(RoundedDiTs, AreNearTheOfficialModelOnAnyGrid) {
   for (const char* grid : {"square.", "wide.", "tall."}) expect_golden(model, Golden("dit_tiny_io"), grid);
 }
 TYPED_TEST(RoundedDiTs, AreNearTheOfficialModelWithPatch4AndWithoutSigma) {
-  constexpr DiTConfig tiny_p4{.width = 48,
-                              .depth = 1,
-                              .heads = 2,
-                              .patch = 4,
-                              .input = 16,
-                              .in_channels = 3,
-                              .learn_sigma = false,
-                              .classes = 5};
   expect_golden(golden_model<DiT<tiny_p4, TypeParam>>("dit_tiny_p4"), Golden("dit_tiny_p4_io"), "");
 }
 TYPED_TEST(RoundedDiTs, AreNearTheOfficialModelFromFilesOfHalfPrecision) {
@@ -48,9 +39,6 @@ TYPED_TEST(RoundedDiTs, AreNearTheOfficialModelFromFilesOfHalfPrecision) {
         << dtype;
   }
 }
-
-constexpr PlainDiTConfig article{
-    .in_channels = 3, .patch = 2, .width = 72, .heads = 3, .mlp = 100, .depth = 2, .width_c = 40};
 
 TYPED_TEST(RoundedDiTs, OfTheArticleAreNearItAndDoNotSeeThreads) {
   using M = PlainDiT<article, TypeParam>;

@@ -10,15 +10,6 @@ namespace {
 using namespace dit;
 using namespace support;
 
-constexpr DiTConfig tiny_p4{.width = 48,
-                            .depth = 1,
-                            .heads = 2,
-                            .patch = 4,
-                            .input = 16,
-                            .in_channels = 3,
-                            .learn_sigma = false,
-                            .classes = 5};
-
 template <class T>
 class DiTs : public testing::Test {};
 TYPED_TEST_SUITE(DiTs, Scalars, ScalarName);

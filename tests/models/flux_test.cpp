@@ -1,7 +1,6 @@
 /// Flux against Black Forest Labs' own formulas and diffusers, and what must hold for any weights.
 
 #include "dit/io/save.hpp"
-#include "dit/nn/init.hpp"
 #include "dit/nn/plan.hpp"
 #include "models/text_models.hpp"
 
@@ -109,53 +108,15 @@ TYPED_TEST(Fluxes, FoldMasksOfManySamples) {
   EXPECT_ERROR(errc::bad_input_shape, fill_control<T>(View<const T, 4>(), View<const T, 4>()));
 }
 
-TYPED_TEST(Fluxes, GiveExactlyZeroWhenFresh) {
-  using M = Flux<flux_mini, TypeParam>;
-  M model;
-  init_adaln_zero(model, 1);
-  Workspace workspace(2);
-  const auto out = run_text(model, random_latents<M>(2, 6, 10, 2), random_condition<M>(2, 3), workspace);
-  EXPECT_EQ(distance(out, std::vector<double>(static_cast<std::size_t>(out.size()))).max, 0);
-}
-
-TYPED_TEST(Fluxes, AreIdentitiesInEveryBlockWhenFresh) {
-  using M = Flux<flux_mini, TypeParam>;
-  M fresh;
-  init_adaln_zero(fresh, 1);
-  const auto other = random_model<M>(2);
-  copy(other.final_layer, fresh.final_layer);
-  Workspace workspace(2);
-  const auto x = random_latents<M>(2, 6, 10, 2);
-  const auto condition = random_condition<M>(2, 3);
-  const auto out = run_text(fresh, x, condition, workspace);
-  for (std::size_t l = 0; l < other.double_blocks.size(); ++l) copy(other.double_blocks[l], fresh.double_blocks[l]);
-  for (std::size_t l = 0; l < other.single_blocks.size(); ++l) copy(other.single_blocks[l], fresh.single_blocks[l]);
-  EXPECT_GT(distance(run_text(fresh, x, condition, workspace), out).nmse, 1e-3);
-  for (auto& block : fresh.double_blocks) {
-    silence(block.x_block.adaLN_modulation);
-    silence(block.context_block.adaLN_modulation);
-  }
-  for (auto& block : fresh.single_blocks) silence(block.modulation);
-  EXPECT_TRUE(same_bits(run_text(fresh, x, condition, workspace), out));
-}
-
-TYPED_TEST(Fluxes, HearAllOfTheirCondition) {
+TYPED_TEST(Fluxes, HearTheirGuidance) {
   using M = Flux<flux_mini, TypeParam>;
   const auto model = random_model<M>(1);
   const auto x = random_latents<M>(1, 6, 10, 2);
-  const auto condition = random_condition<M>(1, 3), other = random_condition<M>(1, 4);
+  auto condition = random_condition<M>(1, 3);
   Workspace workspace(2);
   const auto out = run_text(model, x, condition, workspace);
-  EXPECT_GT(distance(run_text(model, x, condition, workspace, {TypeParam(0.7502)}), out).nmse, 1e-6);
-  auto changed = condition;
-  changed.guidance[0] += TypeParam(0.01);
-  EXPECT_GT(distance(run_text(model, x, changed, workspace), out).nmse, 1e-5);
-  changed = condition;
-  changed.text.context = other.text.context;
-  EXPECT_GT(distance(run_text(model, x, changed, workspace), out).nmse, 1e-3);
-  changed = condition;
-  changed.text.pooled = other.text.pooled;
-  EXPECT_GT(distance(run_text(model, x, changed, workspace), out).nmse, 1e-3);
+  condition.guidance[0] += TypeParam(0.01);
+  EXPECT_GT(distance(run_text(model, x, condition, workspace), out).nmse, 1e-5);
 }
 
 TYPED_TEST(Fluxes, TakeOneGuidanceForAllSamples) {
@@ -168,22 +129,6 @@ TYPED_TEST(Fluxes, TakeOneGuidanceForAllSamples) {
   const auto out = run_text(model, x, condition, workspace);
   condition.guidance = {3.5};
   EXPECT_TRUE(same_bits(run_text(model, x, condition, workspace), out));
-}
-
-TYPED_TEST(Fluxes, DoNotSeeTheOrderOfTextTokens) {  // whose ids are all zero
-  using M = Flux<flux_mini, TypeParam>;
-  const auto model = random_model<M>(1);
-  const auto x = random_latents<M>(2, 6, 10, 2);
-  const auto condition = random_condition<M>(2, 3);
-  Workspace workspace(2);
-  const auto with_order = [&](const Picks& order) {
-    auto turned = condition;
-    turned.text = pick_tokens(condition.text, order);
-    return run_text(model, x, turned, workspace);
-  };
-  const auto out = with_order({0, 1, 2, 3, 4, 5, 6});
-  EXPECT_TRUE(close(with_order({3, 6, 0, 2, 5, 1, 4}), out, whole_model<TypeParam>));
-  EXPECT_GT(distance(with_order({3, 6, 0, 2, 5, 1, 1}), out).nmse, 1e-6);
 }
 
 TYPED_TEST(Fluxes, TakeReferencesOfAnySize) {
@@ -207,14 +152,6 @@ TYPED_TEST(Fluxes, TakeReferencesOfAnySize) {
           pick(out, {b})));
     }
   }
-}
-
-TYPED_TEST(Fluxes, TakeOneTokenOfTextAndOneOfTheImage) {
-  using M = Flux<flux_mini, TypeParam>;
-  const auto model = random_model<M>(1);
-  Workspace workspace(2);
-  const auto out = run_text(model, random_latents<M>(1, 2, 2, 2), random_condition<M>(1, 3, 1), workspace);
-  for (Index i = 0; i < out.size(); ++i) ASSERT_TRUE(std::isfinite(out.data()[i])) << i;
 }
 
 TYPED_TEST(Fluxes, MayHaveNoSingleBlocks) {
@@ -241,33 +178,6 @@ TYPED_TEST(Fluxes, MayHaveNoSingleBlocks) {
 template <class T>
 class FluxBugs : public testing::Test {};
 TYPED_TEST_SUITE(FluxBugs, Scalars, ScalarName);
-
-TYPED_TEST(FluxBugs, FinalLayerHalvesNotSwapped) {
-  const Golden io("flux_mini_io");
-  for (const std::string file : {"flux_mini.safetensors", "flux_mini_diffusers_sharded"}) {
-    auto model = load<Flux<flux_mini, TypeParam>>(golden_path(file));
-    expect_golden(model, io);
-    swap_halves(model.final_layer.adaLN_modulation);
-    EXPECT_GT(distance(run_golden(model, io), io.template tensor<double, 4>("image.out64")).nmse, 0.01);
-  }
-}
-
-TYPED_TEST(FluxBugs, TimeScalingMissingOrTwice) {  // the model multiplies by 1000 itself
-  using T = TypeParam;
-  using M = Flux<flux_mini, T>;
-  EXPECT_EQ(M::model_time(0.75), T(0.75));
-  EXPECT_EQ(M::model_time(1.0F), T(1));
-  const auto model = golden_model<M>("flux_mini");
-  const auto x = random_latents<M>(1, 6, 10, 2);
-  const auto condition = random_condition<M>(1, 3);
-  Workspace workspace(2);
-  const auto out = run_text(model, x, condition, workspace, {T(0.75)});
-  Tensor<T, 4> v(x.dimensions());
-  Conditioned(model, condition, workspace)(x, T(0.75), v);
-  EXPECT_TRUE(same_bits(v, out));
-  EXPECT_GT(distance(run_text(model, x, condition, workspace, {T(750)}), out).nmse, 1e-4);
-  EXPECT_GT(distance(run_text(model, x, condition, workspace, {T(0.00075)}), out).nmse, 1e-4);
-}
 
 // With the same weights for both, and none for the pooled text, time and guidance may change places.
 TYPED_TEST(FluxBugs, GuidanceNotTimes1000) {

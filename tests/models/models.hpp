@@ -2,12 +2,24 @@
 /// The small models that the goldens hold, and fields made of them.
 
 #include "dit/models/dit.hpp"
+#include "dit/models/plain_dit.hpp"
 #include "support.hpp"
 
 namespace support {
 
 inline constexpr dit::DiTConfig tiny{.width = 72, .depth = 2, .heads = 3, .patch = 2, .input = 8, .classes = 10};
 inline constexpr dit::DiTConfig mini{.width = 12, .depth = 2, .heads = 3, .patch = 2, .input = 8, .classes = 10};
+inline constexpr dit::DiTConfig tiny_p4{.width = 48,
+                                        .depth = 1,
+                                        .heads = 2,
+                                        .patch = 4,
+                                        .input = 16,
+                                        .in_channels = 3,
+                                        .learn_sigma = false,
+                                        .classes = 5};
+/// The article's listing.
+inline constexpr dit::PlainDiTConfig article{
+    .in_channels = 3, .patch = 2, .width = 72, .heads = 3, .mlp = 100, .depth = 2, .width_c = 40};
 
 /// Noise of the shape that a model's latents have.
 template <class M>

@@ -1,18 +1,13 @@
 /// PlainDiT against the article's listing, run by PyTorch, from that listing's state_dict.
 
-#include "dit/models/plain_dit.hpp"
-
 #include "dit/io/save.hpp"
 #include "dit/nn/init.hpp"
-#include "support.hpp"
+#include "models/models.hpp"
 
 namespace {
 
 using namespace dit;
 using namespace support;
-
-constexpr PlainDiTConfig article{
-    .in_channels = 3, .patch = 2, .width = 72, .heads = 3, .mlp = 100, .depth = 2, .width_c = 40};
 
 template <class T>
 class PlainDiTs : public testing::Test {};

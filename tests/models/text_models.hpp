@@ -108,6 +108,16 @@ Tensor<typename M::R, 4> random_latents(Index batch, Index height, Index width, 
   return normal<typename M::R, 4>({batch, channels, height, width}, seed);
 }
 
+/// The place for what a model makes of latents, full of a number that it does not make.
+template <class M>
+Tensor<typename M::R, 4> output_for(const Tensor<typename M::R, 4>& x) {
+  Index channels = x.dimension(1);
+  if constexpr (M::family == "dit") channels = M::config.out_channels();
+  Tensor<typename M::R, 4> out(x.dimension(0), channels, x.dimension(2), x.dimension(3));
+  out.setConstant(-7);
+  return out;
+}
+
 /// Those samples of a batch, in that order.
 using Picks = std::vector<Index>;
 template <class T, int rank>
@@ -151,6 +161,18 @@ Text<T> pick_tokens(const Text<T>& text, const Picks& picks) {
   for (Index b = 0; b < batch; ++b)
     for (const Index m : picks) to = std::copy_n(text.context.data() + (b * count + m) * width, width, to);
   return picked;
+}
+
+/// What the samples of a are told, then those of b.
+template <class M>
+typename M::Condition joined(typename M::Condition a, const typename M::Condition& b) {
+  if constexpr (M::family == "dit") {
+    a.insert(a.end(), b.begin(), b.end());
+  } else {
+    text_of(a) = concat(text_of(a), text_of(b));
+    if constexpr (is_flux<M>) a.guidance.insert(a.guidance.end(), b.guidance.begin(), b.guidance.end());
+  }
+  return a;
 }
 
 /// model(x, t, condition), at times that differ from sample to sample unless given: of sigma 0.75, 0.3, 1, 0.01.

@@ -2,9 +2,8 @@
 /// layer.
 
 #include "dit/kernels/rowwise.hpp"
-#include "dit/models/plain_dit.hpp"
 #include "dit/nn/depatchify.hpp"
-#include "support.hpp"
+#include "models/models.hpp"
 
 namespace {
 
@@ -14,9 +13,6 @@ using namespace support;
 template <class T>
 class Layers : public testing::Test {};
 TYPED_TEST_SUITE(Layers, Scalars, ScalarName);
-
-constexpr PlainDiTConfig article{
-    .in_channels = 3, .patch = 2, .width = 72, .heads = 3, .mlp = 100, .depth = 2, .width_c = 40};
 
 TYPED_TEST(Layers, PatchifyIsTheConvolution) {
   using T = TypeParam;
