@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "dit/core/cores.hpp"
+#include "dit/core/error.hpp"
 #include "dit/core/executor.hpp"
 
 namespace dit { inline namespace DIT_ABI {

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "dit/core/thread_pool.hpp"
 #include "dit/io/loader.hpp"
 
 namespace dit { inline namespace DIT_ABI {

@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "dit/core/cores.hpp"
-#include "dit/core/thread_pool.hpp"
 #include "dit/io/load.hpp"
 
 namespace dit { inline namespace DIT_ABI { namespace detail {

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "dit/io/byte_source.hpp"
 #include "dit/io/names.hpp"
 #include "dit/io/writer.hpp"
 #include "dit/nn/module.hpp"
