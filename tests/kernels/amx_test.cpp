@@ -3,6 +3,9 @@
 /// instructions' spelling, which the compiler checks, and that the manual was understood.
 
 #include "dit/kernels/kernels.hpp"
+#if DIT_AMX
+#include "dit/kernels/simd_amx.hpp"
+#endif
 
 #include <stdexcept>
 

@@ -3,6 +3,10 @@
 
 #include "kernels/support.hpp"
 
+#if DIT_AMX
+#include "dit/kernels/simd_amx.hpp"
+#endif
+
 namespace dit { namespace {
 
 using namespace dit::test;
@@ -459,12 +463,12 @@ TEST(Bf16, IsRoundedToNearestTiesToEvenByAllInstructionSets) {
 
 /// What lies in memory and what lies in panels; of AMX's kernels too, where they run but for the tiles.
 TEST(Bf16, IsFlushedWhereTheTableSaysSoAndNowhereElse) {
-  std::vector<const Kernels<bf16>*> tables;
+  std::vector<const dit::Products<bf16>*> tables;
   for (const Isa isa : isas<bf16>()) tables.push_back(&kernels<bf16>(isa));
 #if DIT_AMX
-  if (supports(Isa::avx512bf16)) tables.push_back(&detail::amx_table<bf16>);
+  if (supports(Isa::avx512bf16)) tables.push_back(&amx::products<bf16>);
 #endif
-  for (const Kernels<bf16>* k : tables) {
+  for (const dit::Products<bf16>* k : tables) {
     for (const float least : {0x1p-133f, -0x1.fp-127f}) {
       const Numbers<float> x(32, least);
       Numbers<bf16> y(32), in_a_panel(32), in_strips(32);
@@ -473,7 +477,7 @@ TEST(Bf16, IsFlushedWhereTheTableSaysSoAndNowhereElse) {
       k->pack(x.data(), 32, 1, 32, nullptr, in_strips.data(), 1);
       const float expected = k->flushes ? 0 : std::abs(static_cast<float>(static_cast<bf16>(least)));
       for (const auto& rounded : {y, in_a_panel, in_strips}) {
-        for (const bf16 r : rounded) ASSERT_EQ(std::abs(static_cast<float>(r)), expected) << text(k->isa);
+        for (const bf16 r : rounded) ASSERT_EQ(std::abs(static_cast<float>(r)), expected) << k->name;
       }
     }
   }

@@ -28,12 +28,4 @@ dit::Plan planned(const Pass& p, Index reference = 0) {
   }
 }
 
-/// Memory for what the model makes of x.
-template <class M>
-Tensor<typename M::R, 4> output_for(const Tensor<typename M::R, 4>& x) {
-  Index channels = x.dimension(1);
-  if constexpr (M::family == "dit") channels = M::config.out_channels();
-  return Tensor<typename M::R, 4>(x.dimension(0), channels, x.dimension(2), x.dimension(3));
-}
-
 }  // namespace support

@@ -36,7 +36,7 @@ static_assert(in_int8.weights < 50'100'000 && in_int8.weights > 49'545'475);
 static_assert(in_int8.arena > maps && in_int8.arena < whole.arena + (std::size_t{32} << 20));
 static_assert(weight_bytes<AutoencoderTiny<taesd, bf16>>() < 2 * 1'240'000);
 // A large image in tiles takes what one tile takes, and its seams.
-static_assert(AutoencoderKL<sd3_vae>::tiled_arena({256, 256}, 1) < whole.arena + (std::size_t{32} << 20));
-static_assert(AutoencoderKL<sd3_vae>::tiled_arena({64, 64}, 1) == whole.arena);
+static_assert(plan_tiled<AutoencoderKL<sd3_vae>>(1, {256, 256}, 1).arena < whole.arena + (std::size_t{32} << 20));
+static_assert(plan_tiled<AutoencoderKL<sd3_vae>>(1, {64, 64}, 1).arena == whole.arena);
 
 }  // namespace

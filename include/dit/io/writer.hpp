@@ -57,6 +57,11 @@ struct TensorToWrite {
   std::function<void(ByteSink&)> write;
 };
 
+namespace detail {
+/// The header for tensors in the order given, padded with spaces to a multiple of 8.
+std::string make_header(const std::vector<TensorToWrite>& tensors, const Metadata& metadata);
+}  // namespace detail
+
 /// Writes a safetensors file, largest dtype first, then by name: the order, and all bytes, of the format's own
 /// writer. Errors: io_write, and for what no reader would take bad_name, duplicate_name, header_not_utf8, ...
 void write_safetensors(ByteSink& sink, std::vector<TensorToWrite> tensors, const Metadata& metadata = {});

@@ -101,7 +101,6 @@ DIT_ONCE std::string json_string(std::string_view text) {
   return out + "\"";
 }
 
-/// The header for tensors in the order given, padded with spaces to a multiple of 8.
 DIT_ONCE std::string make_header(const std::vector<TensorToWrite>& tensors, const Metadata& metadata) {
   std::string text = "{";
   if (!metadata.empty()) {
