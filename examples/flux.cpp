@@ -13,25 +13,29 @@ namespace text_to_image {
 using Vae = dit::AutoencoderKL<dit::flux_vae>;
 using Tiny = dit::AutoencoderTiny<dit::taef1>;
 
-// CMake compiles this file once for each size, DIT_SIZE, and once without them for the rest.
-#define DIT_DRAW(size) \
-  void draw_flux<Vae, Tiny, dit::Flux<size>>(FluxOptions, const dit::Checkpoint&, const char*, const FluxRecipe&)
-#ifdef DIT_SIZE
+// CMake compiles this file once with the sizes of each DIT_PART, and once with main() and the autoencoders.
+#define DIT_DRAW(size)                                                                              \
+  void draw_flux<Vae, Tiny, dit::Flux<dit::size>>(FluxOptions, const dit::Checkpoint&, const char*, \
+                                                  const FluxRecipe&)
+#ifdef DIT_PART
 extern template Decoder load_decoder<Vae>(const Options&, const dit::Checkpoint&);
 extern template Decoder load_tiny_decoder<Tiny>(const std::string&);
-template DIT_DRAW(dit::DIT_SIZE);
+template DIT_DRAW(flux_dev);
+template DIT_DRAW(flux_fill);
+template DIT_DRAW(flux_canny);
+template DIT_DRAW(flux_schnell);
 #else
 template Decoder load_decoder<Vae>(const Options&, const dit::Checkpoint&);
 template Decoder load_tiny_decoder<Tiny>(const std::string&);
-extern template DIT_DRAW(dit::flux_dev);
-extern template DIT_DRAW(dit::flux_fill);
-extern template DIT_DRAW(dit::flux_canny);
-extern template DIT_DRAW(dit::flux_schnell);
+extern template DIT_DRAW(flux_dev);
+extern template DIT_DRAW(flux_fill);
+extern template DIT_DRAW(flux_canny);
+extern template DIT_DRAW(flux_schnell);
 #endif
 
 }  // namespace text_to_image
 
-#ifndef DIT_SIZE
+#ifndef DIT_PART
 int main(int argc, char** argv) {
   using namespace text_to_image;
   using dit::Flux;

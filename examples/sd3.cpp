@@ -11,24 +11,29 @@ namespace text_to_image {
 using Vae = dit::AutoencoderKL<dit::sd3_vae>;
 using Tiny = dit::AutoencoderTiny<dit::taesd3>;
 
-// CMake compiles this file once for each size, DIT_SIZE, and once without them for the rest.
+// CMake compiles this file once with the sizes of each DIT_PART, and once with main() and the autoencoders.
 #define DIT_DRAW(size) \
-  void draw_sd3<Vae, Tiny, dit::MMDiT<size>>(Sd3Options, const dit::Checkpoint&, const char*, const Sd3Recipe&)
-#ifdef DIT_SIZE
+  void draw_sd3<Vae, Tiny, dit::MMDiT<dit::size>>(Sd3Options, const dit::Checkpoint&, const char*, const Sd3Recipe&)
+#ifdef DIT_PART
 extern template Decoder load_decoder<Vae>(const Options&, const dit::Checkpoint&);
 extern template Decoder load_tiny_decoder<Tiny>(const std::string&);
-template DIT_DRAW(dit::DIT_SIZE);
+#if DIT_PART == 1
+template DIT_DRAW(sd3_medium);
+template DIT_DRAW(sd3_5_medium);
+#elif DIT_PART == 2
+template DIT_DRAW(sd3_5_large);
+#endif
 #else
 template Decoder load_decoder<Vae>(const Options&, const dit::Checkpoint&);
 template Decoder load_tiny_decoder<Tiny>(const std::string&);
-extern template DIT_DRAW(dit::sd3_medium);
-extern template DIT_DRAW(dit::sd3_5_medium);
-extern template DIT_DRAW(dit::sd3_5_large);
+extern template DIT_DRAW(sd3_medium);
+extern template DIT_DRAW(sd3_5_medium);
+extern template DIT_DRAW(sd3_5_large);
 #endif
 
 }  // namespace text_to_image
 
-#ifndef DIT_SIZE
+#ifndef DIT_PART
 int main(int argc, char** argv) {
   using namespace text_to_image;
   using dit::MMDiT;
