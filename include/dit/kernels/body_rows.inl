@@ -27,16 +27,20 @@ DIT_INLINE Vec<T> activated(Vec<T> x) {
   }
 }
 
+/// Whole steps, then what is left of one, by way of a buffer: so there is one copy of a long body.
 template <Activation activation, class T>
 DIT_TARGET void activate_all(const T* x, Index n, T* y) {
-  for (Index i = 0; i < n; i += 16) {  // one copy of a long body, for whole steps and for the rest
-    const Index left = n - i;
-    const Vec<T> v = activated<activation>(left >= 16 ? load(x + i) : load(x + i, left));
-    if (left >= 16) {
-      store(y + i, v);
-    } else {
-      store(y + i, v, left);
-    }
+  T rest[16];
+  const Index left = n % 16;
+  const T* from = x;
+  T* to = y;
+  for (Index numbers = n - left;;) {
+    for (Index i = 0; i < numbers; i += 16) store(to + i, activated<activation>(load(from + i)));
+    if (to == rest) return store(y + n - left, load(rest), left);
+    if (left == 0) return;
+    store(rest, load(x + n - left, left));
+    from = to = rest;
+    numbers = 16;
   }
 }
 
@@ -176,17 +180,15 @@ DIT_TARGET void softmax(const T* x, Index n, T* y) {
   for (; i < n; ++i) most[0] = most[0] > x[i] ? most[0] : x[i];
   const Vec<T> m = broadcast(most[0]);
   Vec<T> sum = broadcast(T(0));
+  for (i = 0; i + 16 <= n; i += 16) {
+    const Vec<T> p = exp(load(x + i) - m);
+    store(y + i, p);
+    sum = sum + p;
+  }
   T total = T(0);
-  for (i = 0; i < n; i += 16) {
-    const Index left = n - i;
-    const Vec<T> p = exp((left >= 16 ? load(x + i) : load(x + i, left)) - m);
-    if (left >= 16) {
-      store(y + i, p);
-      sum = sum + p;
-    } else {
-      store(y + i, p, left);
-      for (Index j = i; j < n; ++j) total += y[j];
-    }
+  if (i < n) {
+    store(y + i, exp(load(x + i, n - i) - m), n - i);
+    for (Index j = i; j < n; ++j) total += y[j];
   }
   const Vec<T> all = broadcast(total + sum_of(sum));
   for (i = 0; i + 16 <= n; i += 16) store(y + i, load(y + i) / all);
