@@ -20,6 +20,7 @@
 #include <variant>
 #include <vector>
 
+#include "dit/io/json.hpp"
 #include "doctor/detect.hpp"
 #include "doctor/scan.hpp"
 #include "progress.hpp"

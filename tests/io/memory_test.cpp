@@ -158,7 +158,7 @@ struct Large {
 TEST(Memory, LoadingTakesThePackedWeightsTheLargestTensorAnd16MB) {
   constexpr long long largest = 4LL * 2048 * 2048, row = 4LL * 512 * 3072, weights = 3 * (largest + 4 * 2048) + row;
 #if defined(__linux__)
-  constexpr long long heap = row;  // large weights are pages of their own
+  constexpr long long heap = 3 * 4 * 2048;  // what is large has pages of its own
 #else
   constexpr long long heap = weights;
 #endif

@@ -205,7 +205,7 @@ constexpr Index gemm_scratch(Index rows, Index depth, const Blocking& block) {
 
 template <class T>
 void require_fit(Index depth, const PackedMatrix<T>& weights) {
-  if (weights.strip(0) == nullptr) throw Error(errc::bad_state, "a product was asked of a matrix without numbers");
+  require(!weights.is_planned(), errc::bad_state, "a product was asked of a matrix without numbers");
   if (depth == weights.depth()) return;  // not `require`, which would compose the sentence at every call
   throw Error(errc::bad_input_shape, "a linear layer of " + std::to_string(weights.depth()) +
                                          " inputs was given rows of " + std::to_string(depth));

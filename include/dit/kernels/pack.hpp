@@ -57,6 +57,7 @@ class PackedMatrix {
   }
 
   constexpr bool empty() const noexcept { return data_.empty(); }
+  constexpr bool is_planned() const noexcept { return data_.get() == nullptr && !data_.empty(); }
   constexpr Index rows() const noexcept { return rows_; }
   constexpr Index depth() const noexcept { return depth_; }
   constexpr Index strips() const noexcept { return (rows_ + strip_width - 1) / strip_width; }
