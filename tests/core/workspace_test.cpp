@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <cstring>
 #include <vector>
@@ -235,6 +236,48 @@ TEST(Workspace, TwoInTwoThreadsShareNothing) {
     });
   }
   for (std::thread& thread : threads) thread.join();
+}
+
+/// A pass as a meter goes through it: what is taken, given back, counted; loops of equal passes once.
+constexpr std::array<std::uint64_t, 3> metered() {
+  Workspace meter(dit::Meter{.strands = 3});
+  Index walked = 0;
+  const auto scope = meter.scope();
+  if (meter.take<float>(10) != nullptr) return {};
+  for (const Index i : meter.passes(5)) {
+    const auto inner = meter.scope();
+    meter.take<double>(100 + i);
+    for (const Index j : meter.passes(7)) {
+      meter.count(64, 11);
+      walked += 1 + j;
+    }
+    meter.parallel_for(1000, [&](Index, int) { walked += 1000; });
+  }
+  for (const Index none : meter.passes(0)) walked += 1000 + none;
+  meter.count(128, 1);
+  return {meter.high_water(), meter.flops(), static_cast<std::uint64_t>(walked)};
+}
+
+TEST(Workspace, MadeFromAMeterOnlyCounts) {
+  constexpr auto counted = metered();
+  static_assert(counted == std::array<std::uint64_t, 3>{64 + 832 + 64, 5 * 7 * 11 + 1, 1});
+  Workspace meter(dit::Meter{.strands = 3});
+  EXPECT_EQ(meter.strands(), 3);
+  EXPECT_TRUE(meter.counts());
+  EXPECT_TRUE(meter.holds(nullptr));
+  EXPECT_EQ(meter.capacity(), 0U);
+  EXPECT_EQ(code_of([&] { meter.executor(); }), errc::bad_state);
+  const auto first = meter.lease(), second = meter.lease();  // nobody waits for it
+}
+
+TEST(Workspace, GoesThroughAllPassesWhereItRuns) {
+  InlineExecutor here;
+  Workspace workspace(here);
+  std::vector<Index> walked;
+  for (const Index i : workspace.passes(4)) walked.push_back(i);
+  EXPECT_EQ(walked, (std::vector<Index>{0, 1, 2, 3}));
+  EXPECT_FALSE(workspace.counts());
+  EXPECT_FALSE(workspace.holds(nullptr));
 }
 
 }  // namespace
