@@ -55,7 +55,7 @@ for isa in $("$old/net_${types[0]}" --isas); do
     lines "$new"
     wait $first
     different=$({ LC_ALL=C comm -23 "$old/lines" "$new/lines" | sed 's/^/  before: /'
-      LC_ALL=C comm -13 "$old/lines" "$new/lines" | sed 's/^/  today:  /'; } | LC_ALL=C sort -s -k 2,4)
+      LC_ALL=C comm -13 "$old/lines" "$new/lines" | sed 's/^/  today:  /'; } | LC_ALL=C sort -s -b -k 2b,4)
     printf '%-12s %-7s %d%s\n' "$isa" "$type" "$(wc -l <"$new/lines")" "${different:+, and these differ:}"
     [ -z "$different" ] || { failed=1; printf '%s\n' "$different"; }
   done
