@@ -88,9 +88,12 @@ class Conditioned {
 
   /// The same field with some of the model's blocks left out, for skip-layer guidance: a view of this one, which
   /// must outlive it. Errors: bad_option for a block that the model does not have.
-  auto skipping(std::initializer_list<int> blocks) requires requires { typename M::BlockSet; }
+  template <class Model = M>
+  auto skipping(std::initializer_list<int> blocks) requires requires {
+    typename Model::BlockSet;
+  }
   {
-    const auto skipped = M::block_set(blocks);
+    const auto skipped = Model::block_set(blocks);
     return [this, skipped](View<const R, 4> x, auto time, View<R, 4> v) {
       this->evaluate(x, M::model_time(time), v, skipped);
     };
