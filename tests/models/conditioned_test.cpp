@@ -36,7 +36,7 @@ TYPED_TEST(Fields, AreTheModelAtThatTimePreparedOrNot) {
   Workspace workspace(2);
   const auto x = random_latents<M>(3, 6, 10, 2);
   const auto condition = random_condition<M>(3, 3);
-  const auto schedule = Schedule::uniform(5).shifted(3);
+  const auto schedule = Schedule::uniform(7).shifted(3);
   Conditioned plain(model, condition, workspace), prepared(model, condition, workspace);
   prepared.prepare(schedule.template times<R>());
   for (const R sigma : schedule.template times<R>()) {

@@ -14,7 +14,7 @@
 
 namespace dit { inline namespace DIT_ABI {
 
-/// What went wrong. `name(code)` gives the spelling below.
+/// Codes of errors; `name(code)` is the spelling below.
 // clang-format off
 #define DIT_ERROR_CODES(X)                                                                                        \
   X(io_open) X(not_regular_file) X(io_read) X(io_write) X(file_too_small) X(file_truncated) X(file_changed)       \

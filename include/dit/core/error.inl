@@ -34,7 +34,7 @@ DIT_ONCE std::string join(std::initializer_list<Word> words) {
   return sentence;
 }
 
-/// What `what()` says.
+/// The text of `what()`: "code: sentence (file f, tensor t, byte b)".
 DIT_ONCE std::string compose(errc code, std::string_view sentence, const Where& where) {
   std::string text = join({name(code), ": ", sentence});
   const std::size_t bare = text.size();

@@ -12,8 +12,8 @@
 
 namespace dit { inline namespace DIT_ABI {
 
-/// What `torch.manual_seed(seed)` sets up: a Mersenne Twister that goes on from one draw to the next. (It keeps the
-/// low 32 bits of the seed, so theirs and ours agree for any.) Copy it to come back to a state.
+/// The generator of `torch.manual_seed(seed)`: a Mersenne Twister that goes on from one draw to the next. (It keeps
+/// the low 32 bits of the seed, so theirs and ours agree for any.) Copy it to come back to a state.
 class TorchGenerator {
  public:
   explicit TorchGenerator(std::uint64_t seed) : engine_(static_cast<std::uint32_t>(seed)) {}

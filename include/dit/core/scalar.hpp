@@ -27,7 +27,7 @@ struct compute_type<double> {
   using type = double;
 };
 
-/// What activations, biases and norms are in a model whose weights are `T`: float, except in the double reference.
+/// Type of activations, biases and norms in a model whose weights are `T`: float, except in the double reference.
 template <class T>
 using real = typename compute_type<T>::type;
 

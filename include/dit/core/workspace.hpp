@@ -27,7 +27,7 @@ constexpr std::size_t arena_bytes(Index n) {
   return (static_cast<std::size_t>(n) * sizeof(T) + alignment - 1) / alignment * alignment;
 }
 
-/// What a Workspace is made from that only counts: the strands that an executor would have.
+/// Argument of a Workspace that only counts: the strands that an executor would have.
 struct Meter {
   int strands = 1;
 };
@@ -68,9 +68,9 @@ class Workspace {
   }
   constexpr int strands() const noexcept { return strands_; }
 
-  /// Does it only count?
+  /// True for a meter.
   constexpr bool counts() const noexcept { return store_ == nullptr; }
-  /// Is there memory at `p`? A meter takes null for an answer.
+  /// True where `p` is memory; in a meter null is.
   constexpr bool holds(const void* p) const noexcept { return p != nullptr || counts(); }
 
   /// As Executor's; a meter leaves the tasks out.
@@ -207,7 +207,7 @@ class Workspace {
     std::unique_ptr<std::byte[], AlignedDelete> memory;
     std::size_t size = 0, used = 0;
   };
-  /// What a meter does without.
+  /// The running part; a meter has none.
   struct Store {
     std::unique_ptr<ThreadPool> pool;  ///< null where the executor is the user's
     Executor* executor = nullptr;

@@ -1,5 +1,5 @@
 #pragma once
-/// What a safetensors header's JSON means. Included by bodies only.
+/// The meaning of a safetensors header's JSON. Included by bodies only.
 
 #include <string>
 #include <string_view>
@@ -129,7 +129,7 @@ class HeaderVisitor final : public JsonVisitor {
   }
 
  private:
-  /// What the parser is about to meet.
+  /// The value that the parser is about to meet.
   enum class Place { document, top, value, entry, field, shape, offsets, metadata_value, metadata, pair };
   enum class Field { dtype, shape, offsets, unknown };
 

@@ -26,7 +26,7 @@ struct ParametersToLoad {
   void add(const Path& path, void* parameter, const LoadedType& type);
 };
 
-/// What loading has to know of a type of models, and does with one of them behind a pointer.
+/// A type of models as loading sees it: facts, and functions for one of them behind a pointer.
 struct LoadedModel {
   std::span<const LayoutNames> layouts;
   std::span<const std::string_view> derived;
@@ -60,7 +60,7 @@ void load(void* model, const LoadedModel& type, const Checkpoint& checkpoint, co
 void add_wanted(std::vector<Wanted>& wanted, const Path& path, std::span<const Index> shape);
 void mark_derived(std::vector<Wanted>& wanted, std::span<const std::string_view> derived);
 
-/// What a model's checkpoint should have; of a model without numbers as well.
+/// Tensors of a model's checkpoint; of a model without numbers as well.
 template <class M>
 std::vector<Wanted> wanted_tensors(const M& model) {
   std::vector<Wanted> wanted;

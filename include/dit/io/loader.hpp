@@ -21,7 +21,7 @@ inline constexpr bool is_packed = requires(const P& p) {
 template <class Number>
 void read_rows(const Source& source, Index first, Index rows, void* values, bool check_finite);
 
-/// What loading has to know of a type of parameters, and does with one of them behind a pointer, so that all else
+/// A type of parameters as loading sees it: facts, and functions for one of them behind a pointer, so that all else
 /// is compiled once for every shape of a model.
 struct LoadedType {
   std::span<const Index> shape;

@@ -22,7 +22,7 @@ struct SaveOptions {
 
 namespace detail {
 
-/// What saving has to know of a type of parameters, and does with one of them behind a pointer.
+/// A type of parameters as saving sees it: facts, and functions for one of them behind a pointer.
 struct SavedType {
   std::span<const Index> shape;
   Index row_size;

@@ -129,7 +129,7 @@ DIT_ONCE std::string make_header(const std::vector<TensorToWrite>& tensors, cons
   return text;
 }
 
-/// What is written must be readable: names, sizes and UTF-8 are judged by the reader itself.
+/// The check that a header is readable: names, sizes and UTF-8 are judged by the reader itself.
 DIT_ONCE void check_header(const std::string& text) {
   if (text.size() > max_header) detail::fail(errc::header_too_large, {"the header is larger than 100 MB"});
   const MemorySource source(std::as_bytes(std::span(text)), "to be written");

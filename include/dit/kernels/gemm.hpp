@@ -247,7 +247,7 @@ void gemm(const Source& source, const PackedMatrix<T>& weights, const Sink& sink
 }
 
 namespace detail {
-/// What a meter counts instead of a product.
+/// Bytes and flops of a product, in place of running it.
 template <class T>
 constexpr void count_product(Index rows, const PackedMatrix<T>& weights, std::size_t bytes, Workspace& workspace) {
   const auto multiplied = static_cast<std::uint64_t>(rows) * static_cast<std::uint64_t>(weights.depth());

@@ -18,7 +18,7 @@ enum class Activation : std::uint8_t { none, gelu_tanh, gelu_erf, silu, relu };
 ///   layer: (x - mean) / sqrt(var + eps),  rms: x / sqrt(mean(x^2) + eps)
 enum class Norm : std::uint8_t { layer, rms };
 
-/// What matrices of weights consist of. It says so once for a type, however many of them ask.
+/// Types of weights. The sentence comes once for a type, however many matrices ask.
 template <class T>
 struct WeightType {
   static constexpr bool known =

@@ -83,7 +83,7 @@ class Parameter {
 /// one as well.
 template <class T, int... extents>
 class Weight {
-  static_assert(WeightType<T>::known || true);
+  static_assert(WeightType<T>::known || true);  // asking is enough: it says its sentence once for T
 
  public:
   using scalar = real<T>;
@@ -215,7 +215,7 @@ struct ModelOf<Model<config, T>> {
 };
 }  // namespace detail
 
-/// What the weights of a model are, T of Model<config, T>, and the same model with other weights.
+/// The type of the weights of Model<config, T>, T, and the same model with other weights.
 template <class M>
 using scalar_of = typename detail::ModelOf<M>::scalar;
 template <class M, class U>

@@ -8,7 +8,7 @@
 
 namespace dit { inline namespace DIT_ABI {
 
-/// What a model takes: bytes, and the multiplications and additions of a pass. 64 bits wherever it is computed.
+/// Bytes of a model, and the multiplications and additions of a pass. 64 bits wherever it is computed.
 struct Plan {
   std::uint64_t weights;         ///< the packed model, shared by everything that runs it
   std::uint64_t arena;           ///< the Workspace of one pass
@@ -32,7 +32,7 @@ constexpr std::uint64_t bytes_of(const M& module) {
   return bytes;
 }
 
-/// Does a plan of the model ask for tokens of text?
+/// Models whose plan asks for tokens of text.
 template <class M>
 concept TakesText = requires(const M& model, Workspace& meter) {
   model.rehearse(meter, Index{}, Shape<2>{}, Index{}, Index{});
@@ -64,7 +64,7 @@ constexpr std::uint64_t table_bytes() {
   }
 }
 
-/// What a pass of any module takes on so many strands: `pass(module, meter)` is that pass, on a Workspace that only
+/// The plan of any module on so many strands: `pass(module, meter)` is its pass, on a Workspace that only
 /// counts, of tokens whose numbers may be missing:
 ///     constexpr Plan p = plan_of<MyBlock>(2, [](const auto& block, Workspace& meter) {
 ///       block(Tokens<float, 1152>{nullptr, 1, 256}, meter);
@@ -90,7 +90,7 @@ constexpr Plan plan_model(Index batch, int strands, Pass&& pass) {
 }
 }  // namespace detail
 
-/// What a pass of the model over `batch` latents of `shape` = {H, W} takes, everything from x, t and condition on
+/// The plan of a pass over `batch` latents of `shape` = {H, W}, everything from x, t and condition on
 /// included: the forward pass itself is run on a Workspace that only counts, by the compiler if asked.
 ///     constexpr Plan p = plan<DiT<dit_xl_2>>(1, {32, 32}, /*strands=*/2);
 ///     Workspace workspace(2, p.arena);   // the first pass does not allocate either
@@ -123,7 +123,7 @@ constexpr Plan plan(Index batch, const Index (&shape)[2], Index text, int strand
   }
 }
 
-/// What `decode_tiled` takes of a decoder, in tiles of tile x tile latents. Errors: bad_option for a tile that
+/// The plan of `decode_tiled`, in tiles of tile x tile latents. Errors: bad_option for a tile that
 /// cannot be cut.
 template <class M>
 constexpr Plan plan_tiled(Index batch, const Index (&shape)[2], int strands, Index tile = 64) {

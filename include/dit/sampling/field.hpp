@@ -32,7 +32,7 @@ concept NoiseSource = std::is_invocable_v<F&, View<T, rank>>;
 
 namespace detail {
 
-/// Does the field take states of another rank?
+/// Fields that take states of another rank.
 template <class F, class T, std::size_t rank, class Time>
 concept FieldOfAnotherRank = (rank != 3 && Field<F, T, 3, Time>) || (rank != 4 && Field<F, T, 4, Time>) ||
                              (rank != 5 && Field<F, T, 5, Time>);
