@@ -63,15 +63,17 @@ struct LabelEmbedder {
   constexpr void add_to(Tokens<R, width> x, std::span<const int> labels, Workspace& workspace) const {
     require(static_cast<Index>(labels.size()) == x.batch && x.count == 1, errc::bad_condition,
             "there must be one label per sample");
-    for (Index b = 0; b < (workspace.counts() ? 0 : x.batch); ++b) {
-      const int label = labels[static_cast<std::size_t>(b)];
-      if (label < 0 || label >= classes) {
-        throw Error(errc::bad_condition, "class " + std::to_string(label) + " where the table has " +
-                                             std::to_string(classes) + ", the null class included");
+    workspace.parallel_ranges(x.batch, width, [&](Index begin, Index end) {
+      for (Index b = begin; b < end; ++b) {
+        const int label = labels[static_cast<std::size_t>(b)];
+        if (label < 0 || label >= classes) {
+          throw Error(errc::bad_condition, "class " + std::to_string(label) + " where the table has " +
+                                               std::to_string(classes) + ", the null class included");
+        }
+        const R* row = embedding_table.data() + Index{label} * width;
+        for (Index i = 0; i < width; ++i) x.data[b * width + i] += row[i];
       }
-      const R* row = embedding_table.data() + Index{label} * width;
-      for (Index i = 0; i < width; ++i) x.data[b * width + i] += row[i];
-    }
+    });
   }
 };
 
